@@ -1,0 +1,61 @@
+/* device.h - a device (a backend opened), its memory, and programs that run on it.
+ *
+ *     struct device *d; device_open(&d, "cpu", 0, &e);
+ *     struct buffer *b = buffer_create(d, 4 * n, "x"); buffer_write(b, 0, x, 4 * n);
+ *
+ * Calls on one device come from one thread. Copies and program runs are queued in order; buffer_read and device_sync wait.
+ */
+#ifndef FACEMILL_DEVICE_H
+#define FACEMILL_DEVICE_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "common/base/status.h"
+
+struct device;
+struct buffer;
+struct graph;
+
+/* name: "cpu", "cuda" (opens the plugin build/lib/facemill-cuda.so beside the program, or $FACEMILL_PLUGIN), "auto" (cuda when it
+ * opens, else cpu). threads: CPU threads, 0 = as many as the process may use. */
+enum status device_open(struct device **d, const char *name, int threads, struct error *e);
+void device_close(struct device *d);
+const char *device_name(const struct device *d);        /* "cpu" or "cuda" */
+const char *device_description(const struct device *d); /* "2 threads, oneDNN 2.6.3, OpenBLAS 0.3.21" */
+void device_sync(struct device *d);                     /* until everything queued is done */
+int64_t device_peak_bytes(const struct device *d);      /* largest memory held at once */
+
+/* Zero-filled, aligned to 256 bytes. */
+struct buffer *buffer_create(struct device *d, int64_t bytes, const char *name);
+void buffer_free(struct buffer *b); /* NULL is fine */
+int64_t buffer_bytes(const struct buffer *b);
+/* The source may be reused as soon as buffer_write returns. */
+void buffer_write(struct buffer *b, int64_t offset, const void *source, int64_t bytes);
+void buffer_read(struct buffer *b, int64_t offset, void *target, int64_t bytes); /* waits for what is queued */
+void buffer_copy(struct buffer *to, int64_t to_offset, struct buffer *from, int64_t from_offset, int64_t bytes);
+
+/* ---- programs: a graph, planned for a device ---- */
+struct program;
+/* Plans (dead nodes out, common subexpressions joined, pointwise runs fused, one arena with offsets) and prepares every kernel.
+ * The graph can be freed afterwards. ST_FAIL when the device cannot do something or has too little memory. */
+enum status program_create(struct program **p, struct graph *g, struct device *d, struct error *e);
+void program_free(struct program *p);
+/* Queues one run. No allocation, no waiting. Kernels that depend only on constant inputs run at the first time, and after
+ * program_constants_changed. */
+void program_run(struct program *p);
+void program_constants_changed(struct program *p);
+
+struct program_info {
+    int nodes, launches, fused; /* nodes built, launches a run, of them fused pointwise programs */
+    int64_t arena_bytes, constant_bytes;
+    double flops, bytes; /* of one run: multiply-adds count 2; bytes each launch reads and writes */
+};
+struct program_info program_get_info(const struct program *p);
+/* The plan: one line a launch with shapes, offset, bytes, FLOPs and why a buffer is or is not reused. */
+void program_print(const struct program *p, FILE *out);
+/* Runs once with each launch timed; prints the table of time by op, sorted. For `--profile` and benchmarks. */
+void program_profile(struct program *p, FILE *out);
+
+#endif

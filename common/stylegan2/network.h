@@ -1,0 +1,98 @@
+/* network.h - the two StyleGAN2 networks: configuration, parameters, and their graphs. Knows no files.
+ *
+ * Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020 (config F): mapping network, synthesis with
+ * skip outputs and weight demodulation, residual discriminator with minibatch standard deviation. Tensor names and shapes as
+ * seen from outside are those of the NVIDIA PyTorch networks ("synthesis.b64.conv0.weight", [out,in,kh,kw]); on the device a
+ * convolution weight lies as [out,kh,kw,in], converted when read or written.
+ */
+#ifndef FACEMILL_NETWORK_H
+#define FACEMILL_NETWORK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/dtype.h"
+#include "common/base/status.h"
+#include "common/engine/device.h"
+#include "common/engine/graph.h"
+
+struct sg2_config {
+    int res;            /* 4 .. 1024, a power of two */
+    int img_channels;   /* 1, 3 or 4 */
+    int z_dim, w_dim;   /* 512 */
+    int c_dim;          /* classes; 0 = unconditional */
+    int channel_base;   /* channels at resolution r: min(channel_base / r, channel_max); 32768 * fmaps */
+    int channel_max;    /* 512 */
+    int map_layers;     /* 2 or 8 */
+    int d_map_layers;   /* 8; the discriminator's mapping when c_dim > 0 */
+    int mbstd_group;    /* 4; 0 = batch */
+    int mbstd_channels; /* 1 */
+    float conv_clamp;   /* 256 with fp16, 0 = none */
+};
+int sg2_channels(const struct sg2_config *c, int res);
+int sg2_num_ws(const struct sg2_config *c); /* 2*log2(res) - 2 */
+/* ST_BAD with the reason when a field is out of range. */
+enum status sg2_config_check(const struct sg2_config *c, struct error *e);
+char *sg2_config_json(const struct sg2_config *c);                                    /* caller frees */
+enum status sg2_config_parse(struct sg2_config *c, const char *json, struct error *e); /* unknown fields are ignored */
+
+enum sg2_kind { SG2_G, SG2_D };
+
+/* One named tensor of a network. */
+struct sg2_tensor {
+    char name[64];      /* "synthesis.b4.conv1.weight", without "G." */
+    int ndim;           /* file shape */
+    int64_t dim[4];
+    bool trained;       /* false: buffers (noise_const, w_avg, resample_filter) */
+    bool conv;          /* [out,in,kh,kw] in files, [out,kh,kw,in] on the device */
+    int64_t offset;     /* elements from the start of the flat parameter (or state) buffer; multiples of 64 */
+    float init_std, init_value; /* init_std > 0: normal; else constant */
+};
+
+/* All tensors of one network: trained ones in one flat float32 buffer, the rest in another. */
+struct sg2_net {
+    enum sg2_kind kind;
+    struct sg2_config config;
+    struct device *device;
+    struct sg2_tensor *tensors;
+    int n_tensors;
+    int64_t n_params, n_state; /* elements, padding included (padding is zero and stays zero) */
+    struct buffer *params, *state;
+};
+struct sg2_net *sg2_net_create(struct device *d, enum sg2_kind kind, const struct sg2_config *c); /* zeros */
+void sg2_net_free(struct sg2_net *n);
+void sg2_net_init(struct sg2_net *n, uint64_t seed); /* the published initialisation, drawn by Philox keyed by tensor name */
+const struct sg2_tensor *sg2_net_find(const struct sg2_net *n, const char *name);
+/* Whole tensors in file order and layout, float32. `flat` = any buffer laid out like params or state (Adam's m and v too). */
+void sg2_tensor_get(const struct sg2_tensor *t, struct buffer *flat, float *out);
+void sg2_tensor_set(const struct sg2_tensor *t, struct buffer *flat, const float *in);
+void sg2_net_copy(struct sg2_net *to, const struct sg2_net *from);
+
+/* ---- graphs. `params` of graph nodes are made on first use in a graph and shared: */
+struct sg2_vars; /* the network's tensors as nodes of one graph */
+struct sg2_vars *sg2_vars_create(struct graph *g, struct sg2_net *n, bool constant);
+void sg2_vars_free(struct sg2_vars *v);
+tensor *sg2_var(struct sg2_vars *v, const char *name); /* aborts when there is no such tensor */
+/* The whole flat parameter buffer as one tensor [n_params], for Adam and EMA. */
+tensor *sg2_vars_flat(struct sg2_vars *v);
+
+/* z [N,z_dim], c [N,c_dim] or NULL -> w [N,w_dim] */
+tensor *sg2_mapping(struct sg2_vars *v, tensor *z, tensor *c);
+/* w [N,w_dim] -> ws [N,num_ws,w_dim], truncated to w_avg + psi*(w - w_avg) in the first `cutoff` layers (cutoff < 0: all) */
+tensor *sg2_broadcast_truncate(struct sg2_vars *v, tensor *w, float psi, int cutoff);
+
+enum sg2_noise { SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE };
+struct sg2_synthesis_opt {
+    enum sg2_noise noise;
+    tensor *noise_key; /* U64 [2] for SG2_NOISE_RANDOM: {seed, index of first image} */
+    bool half;         /* 16-bit convolutions where the device has them */
+};
+/* ws [N,num_ws,w_dim] -> img [N,res,res,img_channels] */
+tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);
+/* img [N,res,res,C], c [N,c_dim] or NULL -> logits [N,1] */
+tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half);
+
+/* Float picture -> 8 bit: x*127.5 + 128, clamped to 0..255, truncated (DESIGN section 5). n values. */
+void sg2_to_u8(const float *x, uint8_t *out, int64_t n);
+
+#endif

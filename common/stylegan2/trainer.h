@@ -1,0 +1,83 @@
+/* trainer.h - one training state and its step: the schedule of StyleGAN2-ADA (DESIGN section 6). Knows no files: data comes in as
+ * pixels, state goes out tensor by tensor (see trainer_visit).
+ *
+ * Losses: non-saturating logistic; R1 (Mescheder et al. 2018) every d_reg_interval; path length regularisation (Karras et al.
+ * 2020, appendix B) every g_reg_interval; adaptive discriminator augmentation (Karras et al. 2020b). All random numbers come
+ * from Philox keyed by (seed, image index, use): a step depends only on the state and its inputs.
+ */
+#ifndef FACEMILL_TRAINER_H
+#define FACEMILL_TRAINER_H
+
+#include "common/stylegan2/augment.h"
+#include "common/stylegan2/network.h"
+
+struct trainer_config {
+    struct sg2_config net;
+    uint64_t seed;
+    int batch;
+    double g_lr, d_lr, beta1, beta2, eps;
+    double r1_gamma;
+    double pl_weight, pl_decay;
+    int pl_batch_shrink;
+    int g_reg_interval, d_reg_interval; /* 0 = no such phase */
+    double style_mixing;                /* probability */
+    double ema_kimg, ema_rampup;        /* rampup 0 = none */
+    double w_avg_beta;
+    enum sg2_noise noise;               /* SG2_NOISE_RANDOM; const in the reference trace */
+    struct augment_config augment;
+    double ada_target, ada_kimg;        /* 0.6, 500; target 0 = fixed p */
+    double augment_p;                   /* start value */
+    int ada_interval;                   /* 4 */
+    int freeze_d;                       /* freeze the first n layers of D (FreezeD, Mo et al. 2020) */
+    bool mirror;                        /* x-flips of reals, by Philox */
+    bool half;                          /* mixed precision */
+};
+/* Fills everything by preset: cfg "auto" "stylegan2" "paper256" "paper512" "paper1024" (DESIGN section 6), for res, GPUs. */
+enum status trainer_preset(struct trainer_config *t, const char *cfg, int res, int gpus, struct error *e);
+char *trainer_config_json(const struct trainer_config *t); /* caller frees */
+enum status trainer_config_parse(struct trainer_config *t, const char *json, struct error *e);
+
+struct trainer;
+enum status trainer_create(struct trainer **t, struct device *d, const struct trainer_config *c, struct error *e);
+void trainer_free(struct trainer *t);
+void trainer_init(struct trainer *t); /* fresh networks from the seed; G_ema = G */
+
+struct sg2_net *trainer_g(struct trainer *t);
+struct sg2_net *trainer_d(struct trainer *t);
+struct sg2_net *trainer_g_ema(struct trainer *t);
+
+/* What a step's random inputs would be, replaced by given ones (the reference trace). NULL members are drawn. */
+struct trainer_override {
+    const float *z_gmain, *z_greg, *z_dmain; /* [batch, z_dim] */
+    const float *pl_noise;                   /* [batch/shrink, C, res, res] (NCHW as in the reference), unit normal */
+};
+
+/* One iteration: the phases due, EMA, image count += batch. reals: u8 [batch,res,res,C] interleaved (HWC) pixels, already in the
+ * order the sampler chose; labels: class numbers [batch] or NULL. D's gradient phases use the same reals. */
+void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o);
+
+/* Sums since the last call, read from the device (waits). Values of phases that did not run are NaN. */
+struct trainer_stats {
+    double g_loss, d_loss, scores_real, scores_fake, signs_real, signs_fake, pl_penalty, r1_penalty; /* means */
+    double augment_p, pl_mean, r_t;
+    int64_t nonfinite_grads;
+};
+struct trainer_stats trainer_read_stats(struct trainer *t);
+
+/* ---- the whole state, for exact resume: every tensor and scalar, in a fixed order ---- */
+struct trainer_item {
+    const char *name;     /* "G.synthesis.b4.const", "D...", "G_ema...", "adam_G.m.synthesis...", "state.pl_mean" ... */
+    enum dtype dtype;     /* F32, or I64/U64/F64 for counters */
+    int ndim;
+    int64_t dim[4];
+};
+int trainer_items(struct trainer *t);
+struct trainer_item trainer_item(struct trainer *t, int i);
+void trainer_item_get(struct trainer *t, int i, void *out);
+void trainer_item_set(struct trainer *t, int i, const void *in);
+
+int64_t trainer_images(const struct trainer *t);    /* images shown so far (cur_nimg) */
+int64_t trainer_iterations(const struct trainer *t);
+void trainer_print_plan(struct trainer *t, FILE *out); /* per phase: launches, FLOPs, memory */
+
+#endif

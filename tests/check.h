@@ -1,0 +1,30 @@
+/* check.h - how reference files are checked: each subject has one check_*.c that recognises its files by their tensors and
+ * compares what we compute with every `out.*` (or named result) in them. build/tests/check-reference runs them.
+ */
+#ifndef FACEMILL_CHECK_H
+#define FACEMILL_CHECK_H
+
+#include <stdbool.h>
+
+#include "common/store/safetensors.h"
+
+struct report {
+    int checked, failed;
+};
+
+/* Prints "ok|FAIL name  max relative error  tolerance" and counts. Relative error of a tensor: max |got - want| / max |want|
+ * (1 when the reference is all zero). */
+void report_tensor(struct report *r, const char *name, const float *got, const float *want, int64_t n, double tolerance);
+void report_value(struct report *r, const char *name, double got, double want, double tolerance);
+/* For criteria of other kinds: text says what was measured. */
+void report_verdict(struct report *r, const char *name, bool ok, const char *format, ...) __attribute__((format(printf, 4, 5)));
+
+struct check {
+    const char *subject;
+    bool (*recognises)(const struct safetensors *s);
+    void (*run)(const struct safetensors *s, struct report *r);
+};
+extern const struct check check_ops, check_stylegan2, check_trace, check_augment, check_inception, check_metrics, check_align,
+    check_resample;
+
+#endif
