@@ -1,7 +1,7 @@
 /* graph.h - building a static graph of tensor operations, and differentiating it.
  *
  * The engine is a small compiler: build the graph once with the functions below, differentiate it (the derivative is more
- * nodes of the same operations, so it can be differentiated again), turn it into a program (program.h), run that many times.
+ * nodes of the same operations, so it can be differentiated again), turn it into a program (device.h), run that many times.
  * Building computes nothing; shapes and types are known and checked at once: a mistake aborts with both shapes printed. The
  * engine knows nothing of StyleGAN and of files.
  *
@@ -17,7 +17,7 @@
  *     tensor *dw;
  *     graph_grad(g, loss, &w, 1, &dw);                                  // [5,3]
  *     assign(g, graph_input(g, bdw, 0, DT_F32, "dw", 2, 5, 3), dw);
- *     struct program *p; program_create(&p, g, device, NULL, &e); program_run(p);
+ *     struct program *p; program_create(&p, g, device, &e); program_run(p);
  *
  * Ownership: nodes belong to the graph and die with it. A graph is built by one thread.
  * Order: nodes run in the order they were built (dead ones not at all). An EFFECT writes its buffer when its turn comes;
@@ -47,7 +47,7 @@ enum op_kind { LEAF, VIEW, POINT, KERNEL, EFFECT };
 const char *op_name(enum op op);
 enum op_kind op_kind(enum op op);
 
-/* Attributes of a node; which fields mean something is said at the function that builds it. */
+/* Attributes of a node; which fields mean something is said in ops.def. */
 struct attr {
     int64_t i[12];
     float f[4];
@@ -68,7 +68,7 @@ struct tensor { /* read-only outside the engine */
     struct attr a;
     struct buffer *buffer; /* OP_input: the buffer and */
     int64_t offset;        /* the first byte in it */
-    bool constant;         /* depends only on inputs marked constant: computed once, see program.h */
+    bool constant;         /* depends only on inputs marked constant: computed once, see device.h */
     const char *name;      /* owned by the graph; gradients are "grad of NAME" */
 };
 
