@@ -1,64 +1,117 @@
 # facemill: see README.md. `make help` lists the targets.
 #
-# Switches: BUILD=dir  ARCH=native|x86-64-v3|...  SAN=1 (address + undefined behaviour sanitizers)  WERROR=1  DEBUG=1
+# Switches   BUILD=dir  ARCH=native|x86-64-v3|...  SAN=1 (address and undefined-behaviour sanitizers)  WERROR=1
+#            PREFIX=/usr/local  DESTDIR=  MODELS=folder with dlib's model files  PHOTOS=folder for `make demo`
 VERSION := 0.1.0
 PREFIX ?= /usr/local
 ARCH ?= native
 BUILD ?= build$(if $(SAN),/san)
+MODELS ?=
+PHOTOS ?= examples/photos
+DEMO ?= build/demo
 
-CC ?= gcc
-CXX ?= g++
-PKGS := libturbojpeg libpng libwebp lmdb libarchive libcjson nettle
-CPPFLAGS += -I. -D_GNU_SOURCE -DFACEMILL_VERSION='"$(VERSION)"' $(shell pkg-config --cflags $(PKGS))
-OPT := -O2 -g -march=$(ARCH) $(if $(DEBUG),-O0)
+# ---- packages: `make deps` installs them ----
+PACKAGES := gcc g++ make pkg-config ca-certificates python3-pip libdlib-dev libdlib-data libdnnl-dev libopenblas-pthread-dev \
+	liblapacke-dev libarchive-dev liblmdb-dev libturbojpeg0-dev libpng-dev libwebp-dev libcjson-dev nettle-dev
+TEST_PACKAGES := libcmocka-dev bats python3-numpy python3-pil python3-lmdb python3-scipy mandoc
+
+# ---- compiling ----
+CC = gcc
+CXX = g++
+PC := libturbojpeg libpng libwebp lmdb libarchive libcjson nettle
+OPT = -O2 -g -march=$(ARCH)
+SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 WARN := -Wall -Wextra -Wshadow -Wno-missing-field-initializers $(if $(WERROR),-Werror)
-SANFLAGS := $(if $(SAN),-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
-CFLAGS += -std=gnu11 $(OPT) $(WARN) -Wstrict-prototypes $(SANFLAGS) -fopenmp
-CXXFLAGS += -std=gnu++17 -O3 -g -march=$(ARCH) -Wall $(if $(WERROR),-Werror) $(SANFLAGS) -fopenmp
-LDFLAGS += $(SANFLAGS) -fopenmp -Wl,--as-needed
-LDLIBS += $(shell pkg-config --libs $(PKGS)) -ldlib -ldnnl -llapacke -lopenblas -lstdc++ -lm -lpthread -ldl
+CPPFLAGS = -I. -D_GNU_SOURCE -DFACEMILL_VERSION='"$(VERSION)"' -DFACEMILL_SHARE='"$(PREFIX)/share/facemill"' \
+	$(shell pkg-config --cflags $(PC))
+CFLAGS = -std=gnu11 $(OPT) $(WARN) -Wstrict-prototypes $(SANITIZE) -fopenmp
+CXXFLAGS = -std=gnu++17 $(OPT) -O3 -Wall $(if $(WERROR),-Werror) $(SANITIZE) -fopenmp
+LDFLAGS = $(SANITIZE) -fopenmp -Wl,--as-needed
+LDLIBS = $(shell pkg-config --libs $(PC)) -ldlib -ldnnl -llapacke -lopenblas -lstdc++ -lm -lpthread -ldl
+comma := ,
 
-# ---- what there is ----
-PROGRAMS := $(basename $(notdir $(wildcard stages/*.c)))
-LIB_C := $(wildcard common/*/*.c) $(wildcard kernels/*.c)
-LIB_CXX := $(wildcard common/face/*.cpp)
-LIB_O := $(LIB_C:%.c=$(BUILD)/obj/%.o) $(LIB_CXX:%.cpp=$(BUILD)/obj/%.o)
+# ---- what there is: one program a file in stages/, everything else in one library ----
+PROGRAMS := $(patsubst stages/%.c,%,$(wildcard stages/*.c))
+LIB_O := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard common/*/*.c kernels/*.c common/face/*.cpp))
 LIB := $(BUILD)/libfacemill.a
+UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
+FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 
 all: $(PROGRAMS:%=$(BUILD)/bin/%)
 
+$(BUILD)/obj/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+$(BUILD)/obj/%.cpp.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
 $(LIB): $(LIB_O)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-$(BUILD)/obj/%.o: %.c
-	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+LINK = @mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
+$(BUILD)/bin/%: $(BUILD)/obj/stages/%.c.o $(LIB)
+	$(LINK)
+$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.c.o $(LIB)
+	$(LINK) -lcmocka
+$(BUILD)/tests/check-reference: $(patsubst %,$(BUILD)/obj/%.o,$(wildcard tests/check*.c)) $(LIB)
+	$(LINK)
+$(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.c.o $(BUILD)/obj/tests/fuzz/main.c.o $(LIB)
+	$(LINK)
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(LIB)
+	$(LINK)
 
-$(BUILD)/obj/%.o: %.cpp
-	@mkdir -p $(@D)
-	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+test-programs: all $(UNIT:%=$(BUILD)/tests/%) $(FUZZ:%=$(BUILD)/tests/%) $(BUILD)/tests/check-reference
 
-$(BUILD)/bin/%: $(BUILD)/obj/stages/%.o $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS)
+# ---- set-up ----
+deps: ; @pipelines/install-deps.sh $(PACKAGES)
+test-deps: ; @pipelines/install-deps.sh $(PACKAGES) $(TEST_PACKAGES)
+models: ; @MODELS='$(MODELS)' pipelines/fetch-models.sh models
 
-# ---- tests: unit programs (one tests/unit/test_NAME.c each), check-reference ----
-UNIT := $(basename $(notdir $(wildcard tests/unit/test_*.c)))
-$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $< $(LIB) $(LDLIBS) -lcmocka
+# ---- the two commands of the README: each does all of its own set-up ----
+# (sub-makes, because pkg-config has nothing to say before the packages are there)
+demo:
+	@$(MAKE) --no-print-directory deps
+	@$(MAKE) --no-print-directory models
+	@$(MAKE) --no-print-directory all
+	@PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" pipelines/demo.sh '$(PHOTOS)' '$(DEMO)'
+test:
+	@$(MAKE) --no-print-directory test-deps
+	@$(MAKE) --no-print-directory models
+	@$(MAKE) --no-print-directory test-programs
+	@$(MAKE) --no-print-directory test-programs SAN=1
+	@BUILD=build SAN_BUILD=build/san tests/run.sh
 
-CHECK_O := $(patsubst %.c,$(BUILD)/obj/%.o,$(wildcard tests/check*.c))
-$(BUILD)/tests/check-reference: $(CHECK_O) $(LIB)
-	@mkdir -p $(@D)
-	$(CC) $(LDFLAGS) -o $@ $(CHECK_O) $(LIB) $(LDLIBS)
+# ---- speed ----
+bench: all $(BENCH:%=$(BUILD)/bench/%)
+	@PATH="$(CURDIR)/$(BUILD)/bin:$(CURDIR)/$(BUILD)/bench:$$PATH" tests/bench/bench.sh '$(PHOTOS)'
 
-unit: $(UNIT:%=$(BUILD)/tests/%)
+# ---- installing ----
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/facemill/pipelines
+	install $(PROGRAMS:%=$(BUILD)/bin/%) $(DESTDIR)$(PREFIX)/bin
+	install -m 644 $(PROGRAMS:%=stages/%.1) $(DESTDIR)$(PREFIX)/share/man/man1
+	install pipelines/*.sh $(DESTDIR)$(PREFIX)/share/facemill/pipelines
+	if ls models/*.dat >/dev/null 2>&1; then install -d $(DESTDIR)$(PREFIX)/share/facemill/models && \
+		install -m 644 models/*.dat $(DESTDIR)$(PREFIX)/share/facemill/models; fi
+uninstall:
+	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%) $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/share/man/man1/%.1)
+	rm -rf $(DESTDIR)$(PREFIX)/share/facemill
 
-clean:
-	rm -rf build
+clean: ; rm -rf build
+
+help:
+	@echo 'make            build the programs into build/bin'
+	@echo 'make demo       photographs to faces, all set-up included; PHOTOS=folder for your own'
+	@echo 'make test       every test, all set-up included'
+	@echo 'make bench      measured speed of every stage'
+	@echo 'make deps       install the Debian packages (as root or with sudo)'
+	@echo 'make models     fetch the face models into models/ (MODELS=folder: take them from there)'
+	@echo 'make install    PREFIX=/usr/local DESTDIR='
+	@echo 'make clean      remove build/'
+	@echo 'switches        SAN=1 sanitizers, WERROR=1, ARCH=native|x86-64-v3, BUILD=folder'
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all unit clean
+.PHONY: all test-programs deps test-deps models demo test bench install uninstall clean help
 .SECONDARY:

@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# run.sh - runs every test and counts: unit programs (cmocka), reference numbers, fuzz corpora, programs (bats), each also under the
+# sanitizers where that finds anything. Ends with "N passed, N failed"; exit 1 when anything failed or nothing ran.
+#
+#   BUILD=build SAN_BUILD=build/san tests/run.sh [PATTERN]     only test files whose name matches the shell pattern
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export BUILD=${BUILD:-build} SAN_BUILD=${SAN_BUILD:-build/san}
+pattern=${1:-*}
+passed=0 failed=0
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+# dlib, oneDNN and OpenBLAS keep caches until exit; everything else that leaks is ours.
+export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
+
+# Counts ok/not-ok lines of a log by two awk patterns; a run that failed without saying which counts as one failure.
+tally() { # name status log ok-pattern bad-pattern
+    local ok bad
+    ok=$(grep -cE "$4" "$3") bad=$(grep -cE "$5" "$3")
+    [ "$2" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
+    [ "$2" -eq 0 ] && [ "$ok" -eq 0 ] && bad=1 # ran nothing
+    passed=$((passed + ok)) failed=$((failed + bad))
+    printf '%-34s %4d passed %3d failed  %3ds\n' "$1" "$ok" "$bad" "$SECONDS"
+    if [ "$bad" -gt 0 ]; then tail -n 60 "$3" | sed 's/^/    | /'; fi
+}
+match() { case $1 in $pattern) return 0 ;; *) return 1 ;; esac }
+
+for build in "$BUILD" "$SAN_BUILD"; do
+    tag=$([ "$build" = "$SAN_BUILD" ] && echo ' (sanitized)')
+    for t in "$build"/tests/test_*; do
+        name=$(basename "$t")
+        match "$name" && [ -x "$t" ] || continue
+        SECONDS=0
+        CMOCKA_MESSAGE_OUTPUT=stdout timeout 600 "$t" >"$logs/log" 2>&1
+        tally "$name$tag" $? "$logs/log" '^\[       OK \]' '^\[  FAILED  \] [a-zA-Z_]+[^:]*$'
+    done
+done
+for f in tests/reference/*.safetensors; do
+    name=reference-$(basename "$f" .safetensors)
+    match "$name" || continue
+    SECONDS=0
+    timeout 600 "$BUILD/tests/check-reference" "$f" >"$logs/log" 2>&1
+    tally "$name" $? "$logs/log" '^ok ' '^FAIL '
+done
+for t in "$SAN_BUILD"/tests/fuzz_*; do
+    name=$(basename "$t")
+    match "$name" && [ -x "$t" ] || continue
+    SECONDS=0
+    if timeout 600 "$t" "tests/fuzz/corpus/${name#fuzz_}" >"$logs/log" 2>&1; then echo "ok fuzz" >>"$logs/log"; s=0; else s=1; fi
+    tally "$name (sanitized)" $s "$logs/log" '^ok fuzz' '^never$'
+done
+for t in tests/programs/*.bats; do
+    name=$(basename "$t" .bats)
+    match "$name" || continue
+    SECONDS=0
+    timeout 1200 bats --tap "$t" >"$logs/log" 2>&1
+    tally "$name" $? "$logs/log" '^ok ' '^not ok '
+done
+printf '%d passed, %d failed\n' "$passed" "$failed"
+[ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
