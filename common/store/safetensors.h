@@ -34,7 +34,7 @@ void safetensors_close(struct safetensors *s); /* NULL is fine */
 
 int safetensors_count(const struct safetensors *s);
 const struct st_tensor *safetensors_at(const struct safetensors *s, int i); /* in the order of the data; owned by s */
-const struct st_tensor *safetensors_find(const struct safetensors *s, const char *name); /* NULL when absent; hashed */
+const struct st_tensor *safetensors_find(const struct safetensors *s, const char *name); /* NULL when absent; log n */
 const char *safetensors_metadata(const struct safetensors *s, const char *key); /* NULL when absent; owned by s */
 
 /* Copies with conversion from F16, BF16, F32, F64, U8, I32, I64 to float. */
