@@ -1,0 +1,54 @@
+/* generator.h - pictures from latents: the synthesis side of a trained network, batch by batch. Knows no files.
+ *
+ *     struct sg2_generator_opt o = {.batch = 16, .noise = SG2_NOISE_CONST, .psi = 0.7f, .cutoff = -1};
+ *     struct sg2_generator *gen;
+ *     sg2_generator_create(&gen, device, net, &o, &e);
+ *     sg2_generate(gen, &(struct sg2_latents){.z = z, .n = 100}, pixels);   // u8 [100,res,res,C]
+ *     sg2_generator_free(gen);
+ *
+ * The network is read in place (buffers of `net`, which must outlive the generator); what depends on the weights alone is
+ * computed once, so call sg2_generator_refresh after the weights changed (training grids).
+ * A picture depends on its own latent, label and noise seed only, not on its place in a batch: every run has the full batch
+ * size, a short one is filled up with copies and those are dropped.
+ */
+#ifndef FACEMILL_GENERATOR_H
+#define FACEMILL_GENERATOR_H
+
+#include "common/stylegan2/network.h"
+
+struct sg2_generator_opt {
+    int batch;            /* pictures a run, 1 .. SG2_MAX_BATCH */
+    enum sg2_noise noise; /* RANDOM is drawn from each picture's noise seed */
+    float psi;            /* truncation towards w_avg; 1 = none */
+    int cutoff;           /* layers that are truncated; -1 = all */
+    bool half;            /* 16-bit convolutions where the device has them; the CPU has not and computes in float32 */
+};
+#define SG2_MAX_BATCH 4096
+
+/* What to draw; exactly one of z, w, ws is given. Rows lie one after another. */
+struct sg2_latents {
+    int64_t n;                   /* pictures, any number */
+    const float *z;              /* [n,z_dim]: mapped, truncated */
+    const float *w;              /* [n,w_dim]: truncated, the same w for every layer */
+    const float *ws;             /* [n,num_ws,w_dim]: taken as they are */
+    const int *labels;           /* [n] class numbers, 0 .. c_dim-1; NULL when c_dim = 0 (ignored without z) */
+    const uint64_t *noise_seeds; /* [n] for SG2_NOISE_RANDOM; NULL = 0, 1, 2 .. */
+};
+
+struct sg2_generator;
+/* ST_BAD when an option is out of range or the network is not a generator, ST_FAIL when the device cannot hold it. */
+enum status sg2_generator_create(struct sg2_generator **gen, struct device *d, struct sg2_net *net,
+                                 const struct sg2_generator_opt *o, struct error *e);
+void sg2_generator_free(struct sg2_generator *gen); /* NULL is fine */
+void sg2_generator_refresh(struct sg2_generator *gen);
+
+/* u8 [n,res,res,C], rows top to bottom, channels interleaved. */
+void sg2_generate(struct sg2_generator *gen, const struct sg2_latents *l, uint8_t *out);
+/* The same picture before rounding, float32 about [-1,1], [n,res,res,C]. */
+void sg2_generate_float(struct sg2_generator *gen, const struct sg2_latents *l, float *out);
+/* z or w only: the layers' inputs after mapping and truncation, [n,num_ws,w_dim] (style mixing: exchange rows, then draw `ws`). */
+void sg2_generate_ws(struct sg2_generator *gen, const struct sg2_latents *l, float *out);
+/* The plan of the synthesis program, for --plan and --profile. */
+struct program *sg2_generator_program(struct sg2_generator *gen);
+
+#endif
