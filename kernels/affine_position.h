@@ -1,0 +1,33 @@
+/* affine_position.h - where affine_sample reads: one function for the kernel and its adjoint, so that they agree to the bit. */
+#ifndef FACEMILL_KERNELS_AFFINE_POSITION_H
+#define FACEMILL_KERNELS_AFFINE_POSITION_H
+
+#include <math.h>
+#include <stdint.h>
+
+struct corners {
+    int64_t pixel[4]; /* h*W + w; meaningful where the weight is not zero */
+    float weight[4];  /* 0 outside the picture */
+};
+
+static inline struct corners affine_corners(const float theta[6], int64_t p, int64_t q, int64_t P, int64_t Q, int64_t H, int64_t W)
+{
+    struct corners k = {{0}, {0}};
+    float u = (float)(2 * q + 1) / (float)Q - 1.0f, v = (float)(2 * p + 1) / (float)P - 1.0f;
+    float column = ((theta[0] * u + theta[1] * v + theta[2] + 1.0f) * (float)W - 1.0f) * 0.5f;
+    float row = ((theta[3] * u + theta[4] * v + theta[5] + 1.0f) * (float)H - 1.0f) * 0.5f;
+    if (!(fabsf(column) < 1e6f && fabsf(row) < 1e6f)) /* also catches NaN: the casts below are defined */
+        return k;
+    float left = floorf(column), top = floorf(row), fx = column - left, fy = row - top;
+    int64_t w = (int64_t)left, h = (int64_t)top;
+    for (int j = 0; j < 4; j++) {
+        int64_t hj = h + (j >> 1), wj = w + (j & 1);
+        if (hj < 0 || hj >= H || wj < 0 || wj >= W)
+            continue;
+        k.pixel[j] = hj * W + wj;
+        k.weight[j] = (j >> 1 ? fy : 1.0f - fy) * (j & 1 ? fx : 1.0f - fx);
+    }
+    return k;
+}
+
+#endif

@@ -1,0 +1,78 @@
+/* matmul.c - matrix products on the CPU: oneDNN's sgemm on fixed pieces of the result, own loops for tiny matrices.
+ *
+ * Pieces are rows x columns of one product of the batch; every piece sums over the whole of K in one thread. Sizes met: mapping
+ * network [1..64,512]x[512,512], demodulation [N,I]x[I,O], colour transform batched 3x3, features of Inception 2048 x 2048.
+ */
+#include "kernels/matmul.h"
+
+#include <dnnl.h>
+
+#include "kernels/cpu.h"
+
+#define ROWS 256    /* of a piece */
+#define COLUMNS 256
+#define TINY 4096   /* multiply-adds of one product below which calling a library costs more than the work */
+
+struct view {
+    const float *data;
+    int64_t batch_step, row_step, column_step; /* of the operand as used, after ta or tb */
+};
+
+static struct view view_of(const struct operand *o, bool transposed)
+{
+    int64_t rows = o->dim[o->ndim - 2], columns = o->dim[o->ndim - 1];
+    struct view v = {o->data, o->ndim == 3 && o->dim[0] > 1 ? rows * columns : 0, columns, 1};
+    if (transposed) {
+        v.row_step = 1;
+        v.column_step = columns;
+    }
+    return v;
+}
+
+static void tiny(const float *a, struct view va, const float *b, struct view vb, float *y, int64_t M, int64_t N, int64_t K)
+{
+    for (int64_t m = 0; m < M; m++)
+        for (int64_t n = 0; n < N; n++) {
+            float sum = 0;
+            for (int64_t k = 0; k < K; k++)
+                sum += a[m * va.row_step + k * va.column_step] * b[k * vb.row_step + n * vb.column_step];
+            y[m * N + n] = sum;
+        }
+}
+
+static enum status prepare(void *context, struct kernel_call *c, struct error *e)
+{
+    (void)context;
+    return cpu_need_f32(c, e);
+}
+
+static void run(void *context, const struct kernel_call *c)
+{
+    const struct operand *o = &c->out[0];
+    bool ta = c->a.i[0], tb = c->a.i[1];
+    struct view a = view_of(&c->in[0], ta), b = view_of(&c->in[1], tb);
+    int64_t B = o->ndim == 3 ? o->dim[0] : 1, M = o->dim[o->ndim - 2], N = o->dim[o->ndim - 1];
+    int64_t K = c->in[0].dim[c->in[0].ndim - (ta ? 2 : 1)];
+    float *y = o->data;
+    if (M * N * K <= TINY) {
+#pragma omp parallel for schedule(static) num_threads(cpu_threads(context)) if (B * M * N * K > 4 * TINY)
+        for (int64_t i = 0; i < B; i++)
+            tiny(a.data + i * a.batch_step, a, b.data + i * b.batch_step, b, y + i * M * N, M, N, K);
+        return;
+    }
+    int64_t across = (N + COLUMNS - 1) / COLUMNS, down = (M + ROWS - 1) / ROWS;
+    int64_t lda = ta ? a.column_step : a.row_step, ldb = tb ? b.column_step : b.row_step;
+#pragma omp parallel num_threads(cpu_threads(context))
+    {
+        omp_set_num_threads(1); /* of this thread only: oneDNN must not start threads of its own */
+#pragma omp for schedule(static)
+        for (int64_t piece = 0; piece < B * down * across; piece++) {
+            int64_t i = piece / (down * across), m = piece / across % down * ROWS, n = piece % across * COLUMNS;
+            dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M - m < ROWS ? M - m : ROWS, N - n < COLUMNS ? N - n : COLUMNS, K, 1.0f,
+                       a.data + i * a.batch_step + m * a.row_step, lda, b.data + i * b.batch_step + n * b.column_step, ldb, 0.0f,
+                       y + i * M * N + m * N + n, N);
+        }
+    }
+}
+
+const struct kernel kernel_matmul_cpu = {prepare, run, NULL};
