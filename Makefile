@@ -16,6 +16,7 @@ PACKAGES := gcc g++ make pkg-config ca-certificates python3-pip libdlib-dev libd
 TEST_PACKAGES := libcmocka-dev bats python3-numpy python3-pil python3-lmdb python3-scipy mandoc
 
 # ---- compiling ----
+comma := ,
 CC = gcc
 CXX = g++
 PC := libturbojpeg libpng libwebp lmdb libarchive libcjson nettle
@@ -28,7 +29,6 @@ CFLAGS = -std=gnu11 $(OPT) $(WARN) -Wstrict-prototypes $(SANITIZE) -fopenmp
 CXXFLAGS = -std=gnu++17 $(OPT) -O3 -Wall $(if $(WERROR),-Werror) $(SANITIZE) -fopenmp
 LDFLAGS = $(SANITIZE) -fopenmp -Wl,--as-needed
 LDLIBS = $(shell pkg-config --libs $(PC)) -ldlib -ldnnl -llapacke -lopenblas -lstdc++ -lm -lpthread -ldl
-comma := ,
 
 # ---- what there is: one program a file in stages/, everything else in one library ----
 PROGRAMS := $(patsubst stages/%.c,%,$(wildcard stages/*.c))
