@@ -19,7 +19,7 @@ TEST_PACKAGES := libcmocka-dev bats python3-numpy python3-pil python3-lmdb pytho
 comma := ,
 CC = gcc
 CXX = g++
-PC := libturbojpeg libpng libwebp lmdb libarchive libcjson nettle
+PC := libturbojpeg libpng libwebp libwebpdemux lmdb libarchive libcjson nettle
 OPT = -O2 -g -march=$(ARCH)
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 WARN := -Wall -Wextra -Wshadow -Wno-missing-field-initializers $(if $(WERROR),-Werror)
