@@ -17,7 +17,7 @@
 #include "common/engine/graph.h"
 
 struct sg2_config {
-    int res;            /* 4 .. 1024, a power of two */
+    int res;            /* 8 .. 1024, a power of two */
     int img_channels;   /* 1, 3 or 4 */
     int z_dim, w_dim;   /* 512 */
     int c_dim;          /* classes; 0 = unconditional */
@@ -84,8 +84,10 @@ tensor *sg2_broadcast_truncate(struct sg2_vars *v, tensor *w, float psi, int cut
 enum sg2_noise { SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE };
 struct sg2_synthesis_opt {
     enum sg2_noise noise;
-    tensor *noise_key; /* U64 [2] for SG2_NOISE_RANDOM: {seed, index of first image} */
-    bool half;         /* 16-bit convolutions where the device has them */
+    tensor *noise_key; /* for SG2_NOISE_RANDOM, U64: [2] = {seed, index of the first image}, or [N,2] = one such pair an image */
+    uint32_t noise_use; /* layer k draws use noise_use + k */
+    bool half;          /* 16-bit convolutions: activations and weights are cast to F16 around each convolution, all else stays
+                         * float32. The CPU has no 16-bit kernels: the trainer and the generator clear it there */
 };
 /* ws [N,num_ws,w_dim] -> img [N,res,res,img_channels] */
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);

@@ -1,0 +1,67 @@
+/* discriminator.c - pictures to logits: residual blocks down to 4x4, minibatch standard deviation, projection of the class. */
+#include <math.h>
+#include <stdio.h>
+
+#include "common/stylegan2/layers.h"
+
+/* A convolution layer; down = 2 filters with the 4x4 FIR first. gain multiplies the activation's own. */
+static tensor *layer(struct sg2_vars *v, const char *name, tensor *x, int down, bool biased, enum sg2_act act, float gain, bool half) {
+    struct graph *g = v->g;
+    tensor *w = sg2_varf(v, "%s.weight", name); /* [K,R,S,C] */
+    tensor *bias = biased ? sg2_varf(v, "%s.bias", name) : NULL;
+    int k = (int)w->dim[1];
+    w = scale(g, w, 1 / sqrtf((float)(w->dim[1] * w->dim[2] * w->dim[3])), 0);
+    if (down == 1) {
+        x = sg2_conv(g, x, w, 1, k / 2, half);
+    } else {
+        tensor *f = sg2_varf(v, "%s.resample_filter", name);
+        int pad = k == 1 ? 1 : 2, stride = k == 1 ? 2 : 1; /* a 1x1 convolution commutes with dropping pixels */
+        struct upfirdn u = {.up_y = 1, .up_x = 1, .down_y = stride, .down_x = stride, .pad_y0 = pad, .pad_y1 = pad,
+                            .pad_x0 = pad, .pad_x1 = pad, .gain = 1};
+        x = sg2_conv(g, upfirdn2d(g, x, f, u), w, k == 1 ? 1 : 2, 0, half);
+    }
+    if (act == SG2_LRELU)
+        return sg2_bias_act(g, x, bias, act, SG2_SQRT2 * gain, v->net->config.conv_clamp * gain);
+    return sg2_bias_act(g, x, bias, act, gain, v->net->config.conv_clamp * gain);
+}
+
+tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half) {
+    struct graph *g = v->g;
+    const struct sg2_config *k = &v->net->config;
+    const float sqrt_half = sqrtf(0.5f);
+    char name[48];
+    tensor *x = img;
+    for (int res = k->res; res > 4; res /= 2) {
+        if (res == k->res) {
+            snprintf(name, sizeof name, "b%d.fromrgb", res);
+            x = layer(v, name, x, 1, true, SG2_LRELU, 1, half);
+        }
+        snprintf(name, sizeof name, "b%d.skip", res);
+        tensor *y = layer(v, name, x, 2, false, SG2_LINEAR, sqrt_half, half);
+        snprintf(name, sizeof name, "b%d.conv0", res);
+        x = layer(v, name, x, 1, true, SG2_LRELU, 1, half);
+        snprintf(name, sizeof name, "b%d.conv1", res);
+        x = layer(v, name, x, 2, true, SG2_LRELU, sqrt_half, half);
+        x = add(g, y, x);
+    }
+    if (k->mbstd_channels > 0)
+        x = sg2_minibatch_std(g, x, k->mbstd_group, k->mbstd_channels);
+    x = layer(v, "b4.conv", x, 1, true, SG2_LRELU, 1, false);
+    static const int channels_first[4] = {0, 3, 1, 2}; /* b4.fc.weight counts its inputs as [C,4,4] */
+    x = reshape(g, permute(g, x, channels_first), 2, (int)x->dim[0], -1);
+    x = sg2_fc(v, "b4.fc", x, 1, SG2_LRELU);
+    x = sg2_fc(v, "b4.out", x, 1, SG2_LINEAR);
+    if (k->c_dim) { /* projection (Miyato and Koyama 2018): the logit is the dot product with the mapped class */
+        tensor *m = sg2_mapping(v, NULL, c); /* [N,cmap_dim] */
+        x = scale(g, sum_axes(g, mul(g, x, m), 1u << 1), 1 / sqrtf((float)x->dim[1]), 0);
+    }
+    graph_name(x, "logits");
+    return x;
+}
+
+void sg2_to_u8(const float *x, uint8_t *out, int64_t n) {
+    for (int64_t i = 0; i < n; i++) {
+        float y = x[i] * 127.5f + 128;
+        out[i] = y >= 255 ? 255 : y > 0 ? (uint8_t)y : 0; /* NaN becomes 0 */
+    }
+}

@@ -1,0 +1,77 @@
+/* synthesis.c - w+ to pictures: blocks from 4x4 up, two convolutions each, skip outputs to RGB (config F). */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/stylegan2/layers.h"
+
+struct synthesis {
+    struct sg2_vars *v;
+    struct graph *g;
+    tensor *ws; /* [N,num_ws,w_dim] */
+    struct sg2_synthesis_opt o;
+    int layer; /* noise layers so far: the use of their random numbers */
+    float limit;
+};
+
+/* The style of one layer: an affine map of its w, bias initialised to 1. [N,channels] */
+static tensor *style(struct synthesis *s, const char *name, int row) {
+    char affine[64];
+    tensor *w = slice(s->g, s->ws, 1, row, 1);
+    snprintf(affine, sizeof affine, "%s.affine", name);
+    w = reshape(s->g, w, 2, (int)s->ws->dim[0], (int)s->ws->dim[2]);
+    return sg2_fc(s->v, affine, w, 1, SG2_LINEAR);
+}
+
+static tensor *layer(struct synthesis *s, const char *name, tensor *x, int row, int up) {
+    struct graph *g = s->g;
+    tensor *f = up == 2 ? sg2_varf(s->v, "%s.resample_filter", name) : NULL;
+    x = sg2_modulated_conv(g, x, sg2_varf(s->v, "%s.weight", name), style(s, name, row), true, up, f, s->o.half);
+    int N = (int)x->dim[0], H = (int)x->dim[1], W = (int)x->dim[2];
+    tensor *noise = NULL;
+    if (s->o.noise == SG2_NOISE_CONST)
+        noise = reshape(g, sg2_varf(s->v, "%s.noise_const", name), 4, 1, H, W, 1);
+    else if (s->o.noise == SG2_NOISE_RANDOM)
+        noise = random_normal(g, s->o.noise_key, s->o.noise_use + (uint32_t)s->layer, 4, (const int64_t[]){N, H, W, 1});
+    s->layer++;
+    if (noise)
+        x = add(g, x, mul(g, noise, reshape(g, sg2_varf(s->v, "%s.noise_strength", name), 4, 1, 1, 1, 1)));
+    return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LRELU, SG2_SQRT2, s->limit);
+}
+
+static tensor *to_rgb(struct synthesis *s, const char *name, tensor *x, int row) {
+    struct graph *g = s->g;
+    tensor *w = sg2_varf(s->v, "%s.weight", name); /* [img_channels,1,1,in] */
+    tensor *st = scale(g, style(s, name, row), 1 / sqrtf((float)w->dim[3]), 0);
+    x = sg2_modulated_conv(g, x, w, st, false, 1, NULL, s->o.half);
+    return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LINEAR, 1, s->limit);
+}
+
+tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o) {
+    struct graph *g = v->g;
+    const struct sg2_config *c = &v->net->config;
+    struct synthesis s = {.v = v, .g = g, .ws = ws, .o = o, .limit = c->conv_clamp};
+    int N = (int)ws->dim[0], row = 0;
+    tensor *x = NULL, *img = NULL;
+    char name[48];
+    for (int res = 4; res <= c->res; res *= 2) {
+        if (res == 4) {
+            int C = sg2_channels(c, 4);
+            x = reshape(g, sg2_var(v, "synthesis.b4.const"), 4, 1, 4, 4, C);
+            x = broadcast(g, x, 4, (const int64_t[]){N, 4, 4, C});
+        } else {
+            snprintf(name, sizeof name, "synthesis.b%d.conv0", res);
+            x = layer(&s, name, x, row++, 2);
+        }
+        snprintf(name, sizeof name, "synthesis.b%d.conv1", res);
+        x = layer(&s, name, x, row++, 1);
+        if (img)
+            img = sg2_up2(g, img, sg2_varf(v, "synthesis.b%d.resample_filter", res));
+        /* the row of ToRGB is also that of the next block's first convolution */
+        snprintf(name, sizeof name, "synthesis.b%d.torgb", res);
+        tensor *rgb = to_rgb(&s, name, x, row);
+        img = img ? add(g, img, rgb) : rgb;
+    }
+    graph_name(img, "img");
+    return img;
+}
