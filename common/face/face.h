@@ -22,9 +22,18 @@ struct face_box {
     double x, y, width, height; /* pixels of the picture given, fractions allowed */
     double score;
 };
+
+/* What the points mean. Left and right are the picture's. */
+enum face_scheme {
+    FACE_68, /* iBUG's 68 points, as dlib numbers them: 36-41 left eye, 42-47 right eye, 48 and 54 mouth corners */
+    FACE_5,  /* dlib's five: right eye outer and inner corner, left eye outer and inner corner, base of the nose */
+    FACE_5M  /* eye centres left and right, nose tip, mouth corners left and right, as MTCNN, RetinaFace and YuNet-like
+                detectors give them; never comes from dlib, only from a sample's JSON */
+};
 struct face_landmarks {
-    int n;            /* 5 or 68 */
-    double xy[68][2]; /* pixels */
+    enum face_scheme scheme;
+    int n;            /* 68 or 5 */
+    double xy[68][2]; /* pixels; the centre of the first pixel is (0, 0) */
 };
 
 struct face_models;
@@ -33,9 +42,13 @@ enum face_detector { FACE_HOG, FACE_CNN };
 /* folder: where the .dat files are, NULL = search $FACEMILL_MODELS, build-time default, ./models, /usr/share/dlib. Models are
  * loaded on first use. */
 enum status face_models_open(struct face_models **m, const char *folder, struct error *e);
-void face_models_close(struct face_models *m);
+/* For another thread: shares what is loaded (the 68-point predictor is 100 MB), copies what a call changes (the detectors and
+ * the embedding network). Each is closed on its own, in any order. */
+enum status face_models_clone(struct face_models **copy, struct face_models *m, struct error *e);
+void face_models_close(struct face_models *m); /* NULL is fine */
 
-/* Faces, best score first; at most FACE_MAX. threshold: HOG score to accept (0 is dlib's default). */
+/* Faces, best score first; at most FACE_MAX (boxes has that room). threshold: score to accept (0 is dlib's default, lower
+ * finds more). The HOG detector's smallest face is about 80 pixels across, the CNN's 40-80: enlarge the picture for less. */
 enum status face_detect(struct face_models *m, enum face_detector d, const struct image *im, double threshold,
                         struct face_box *boxes, int *n, struct error *e);
 /* n_points: 68 or 5. */
