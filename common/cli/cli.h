@@ -50,7 +50,8 @@ struct cli_option {
     const char *name;  /* long name without dashes; NULL together with letter 0 and type 0 ends the table */
     const char *arg;   /* placeholder in --help, or the choices "a|b|c" of CLI_CHOICE; NULL for flags */
     enum cli_type type;
-    void *value;       /* where the result goes; what it holds before parsing is the default */
+    void *value;       /* where the result goes; what it holds before parsing is the default. LONG_MIN or NAN as default means
+                          "not set": --help shows none, the settings record has null */
     double min, max;   /* for CLI_INT and CLI_FLOAT */
     const char *help;  /* one line */
 };

@@ -4,6 +4,8 @@
  * record of settings; the grammar is GNU's without abbreviated long names (a new option must not change what an old script
  * means).
  */
+#include <limits.h>
+#include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +56,8 @@ char *cli__value_text(const struct cli_option *o) {
     char text[256];
     switch (o->type) {
     case CLI_FLAG: return xstrdup(*(bool *)o->value ? "on" : "off");
-    case CLI_INT: return xasprintf("%ld", *(long *)o->value);
-    case CLI_FLOAT: return xstrdup(number_text(*(double *)o->value, text));
+    case CLI_INT: return *(long *)o->value == LONG_MIN ? NULL : xasprintf("%ld", *(long *)o->value);
+    case CLI_FLOAT: return isnan(*(double *)o->value) ? NULL : xstrdup(number_text(*(double *)o->value, text));
     case CLI_STRING: return *(const char **)o->value ? xstrdup(*(const char **)o->value) : NULL;
     case CLI_CHOICE: return cli__choice(o->arg, *(int *)o->value, text, sizeof text) ? xstrdup(text) : NULL;
     case CLI_HEADING: return NULL;
@@ -297,7 +299,10 @@ char *cli_settings_json(void) {
         case CLI_INT:
         case CLI_FLOAT: /* raw: the exact digits, also beyond what cJSON would print */
             text = cli__value_text(o);
-            cJSON_AddRawToObject(object, name, text);
+            if (text)
+                cJSON_AddRawToObject(object, name, text);
+            else
+                cJSON_AddNullToObject(object, name);
             break;
         case CLI_STRING:
         case CLI_CHOICE:

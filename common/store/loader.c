@@ -51,7 +51,7 @@ struct loader {
 void loader_permutation(uint64_t seed, uint64_t epoch, uint32_t *order, int64_t n) {
     for (int64_t i = 0; i < n; i++)
         order[i] = (uint32_t)i;
-    uint32_t r[4];
+    uint32_t r[4] = {0};
     int64_t drawn = 0;
     for (int64_t i = n - 1; i > 0; i--, drawn++) {
         if (drawn % 2 == 0)
