@@ -64,7 +64,7 @@ static bool write_all(int fd, const uint8_t *p, size_t n) {
     return true;
 }
 
-enum status file_write_atomic(const char *path, const void *data, size_t size, struct error *e) {
+enum status file_write_renamed(const char *path, const void *data, size_t size, bool sync, struct error *e) {
     char *temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
     enum status st = ST_OK;
     const char *what = "make";
@@ -72,7 +72,7 @@ enum status file_write_atomic(const char *path, const void *data, size_t size, s
     bool ok = fd >= 0;
     if (ok) {
         what = "write";
-        ok = write_all(fd, data, size) && fsync(fd) == 0;
+        ok = write_all(fd, data, size) && (!sync || fsync(fd) == 0);
         int saved = errno;
         if (close(fd) && ok)
             ok = false;
@@ -90,4 +90,8 @@ enum status file_write_atomic(const char *path, const void *data, size_t size, s
     }
     free(temporary);
     return st;
+}
+
+enum status file_write_atomic(const char *path, const void *data, size_t size, struct error *e) {
+    return file_write_renamed(path, data, size, true, e);
 }

@@ -69,8 +69,14 @@ const char *image_format_name(enum image_format f) {
     return text[f];
 }
 
-/* What bytes that are none of our formats look like, so that the message can say it. */
-static const char *looks_like(const uint8_t *b, size_t n) {
+const char *image_looks_like(const void *bytes, size_t n) {
+    const uint8_t *b = bytes;
+    static const char *const ours[] = {NULL, "a JPEG picture", "a PNG picture", "a PNM picture", "a WebP picture"};
+    enum image_format format = image_detect(b, n);
+    if (format != IMAGE_UNKNOWN)
+        return ours[format];
+    if (!n)
+        return "nothing";
     static const struct {
         size_t at, size;
         const char *magic, *name;
@@ -118,7 +124,7 @@ enum status image_probe(const void *bytes, size_t size, struct image_info *info,
     case IMAGE_UNKNOWN:
         if (size == 0)
             return st_bad(e, "empty, no picture");
-        return st_bad(e, "no picture that is read here (JPEG, PNG, WebP, PNM) but %s", looks_like(bytes, size));
+        return st_bad(e, "no picture that is read here (JPEG, PNG, WebP, PNM) but %s", image_looks_like(bytes, size));
     }
     if (st)
         return st;

@@ -47,6 +47,9 @@ struct image_info {
     bool animated;               /* more than one frame; decoders deliver the first */
 };
 
+/* What bytes that are none of these look like, for messages: "a GIF picture", "HTML text", "a PDF document", "unknown data". */
+const char *image_looks_like(const void *bytes, size_t size);
+
 /* Reads the header only. ST_BAD when it is no picture we read, broken, or over the limits. */
 enum status image_probe(const void *bytes, size_t size, struct image_info *info, struct error *e);
 
@@ -77,6 +80,8 @@ enum status image_encode(const struct image *im, enum image_format format, int q
 enum status file_read(const char *path, size_t limit, struct bytes *out, struct error *e);
 /* Writes to PATH.tmp-PID, flushes to disk, renames: the name holds the whole old or the whole new content. */
 enum status file_write_atomic(const char *path, const void *data, size_t size, struct error *e);
+/* The same; sync false leaves out the flush to disk: whole after a kill, not after a power cut. For folders of many pictures. */
+enum status file_write_renamed(const char *path, const void *data, size_t size, bool sync, struct error *e);
 
 /* Resampling: separable, support scaled by the shrink factor (antialiased); the 8-bit arithmetic gives Pillow's results.
  * Filters: box, bilinear (triangle), bicubic (a = -0.5), lanczos (a = 3). */
