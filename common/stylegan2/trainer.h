@@ -28,9 +28,10 @@ struct trainer_config {
     double ada_target, ada_kimg;        /* 0.6, 500; target 0 = fixed p */
     double augment_p;                   /* start value */
     int ada_interval;                   /* 4 */
-    int freeze_d;                       /* freeze the first n layers of D (FreezeD, Mo et al. 2020) */
+    int freeze_d;                       /* freeze the first n layers of D (FreezeD, Mo et al. 2020): fromrgb, then conv0, conv1,
+                                         * skip of each block */
     bool mirror;                        /* x-flips of reals, by Philox */
-    bool half;                          /* mixed precision */
+    bool half;                          /* mixed precision on devices that have it; the CPU computes in float32 */
 };
 /* Fills everything by preset: cfg "auto" "stylegan2" "paper256" "paper512" "paper1024" (DESIGN section 6), for res, GPUs. */
 enum status trainer_preset(struct trainer_config *t, const char *cfg, int res, int gpus, struct error *e);
@@ -42,6 +43,10 @@ enum status trainer_create(struct trainer **t, struct device *d, const struct tr
 void trainer_free(struct trainer *t);
 void trainer_init(struct trainer *t); /* fresh networks from the seed; G_ema = G */
 
+/* How often each class occurs in the data, c_dim counts: labels of fakes are drawn (Philox) with these frequencies. Uniform until
+ * called. Part of the saved state. */
+void trainer_set_label_counts(struct trainer *t, const int64_t *counts);
+
 struct sg2_net *trainer_g(struct trainer *t);
 struct sg2_net *trainer_d(struct trainer *t);
 struct sg2_net *trainer_g_ema(struct trainer *t);
@@ -52,14 +57,16 @@ struct trainer_override {
     const float *pl_noise;                   /* [batch/shrink, C, res, res] (NCHW as in the reference), unit normal */
 };
 
-/* One iteration: the phases due, EMA, image count += batch. reals: u8 [batch,res,res,C] interleaved (HWC) pixels, already in the
- * order the sampler chose; labels: class numbers [batch] or NULL. D's gradient phases use the same reals. */
+/* One iteration: the phases due (Gmain, Gpl, Dmain, Dr1; a regulariser in iterations 0, i, 2i, ..), EMA, image count += batch. reals: u8 [batch,res,res,C] interleaved (HWC) pixels, already in the
+ * order the sampler chose; labels: class numbers [batch] or NULL. D's gradient phases use the same reals.
+ * Queues the work and returns; allocates nothing. It waits for the device only every ada_interval iterations, for one number
+ * (the mean sign behind ADA's p), and only when augmentation is on and ada_target > 0. */
 void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o);
 
 /* Sums since the last call, read from the device (waits). Values of phases that did not run are NaN. */
 struct trainer_stats {
     double g_loss, d_loss, scores_real, scores_fake, signs_real, signs_fake, pl_penalty, r1_penalty; /* means */
-    double augment_p, pl_mean, r_t;
+    double augment_p, pl_mean, r_t; /* r_t: mean sign of D(real) behind the last change of p */
     int64_t nonfinite_grads;
 };
 struct trainer_stats trainer_read_stats(struct trainer *t);
@@ -78,6 +85,7 @@ void trainer_item_set(struct trainer *t, int i, const void *in);
 
 int64_t trainer_images(const struct trainer *t);    /* images shown so far (cur_nimg) */
 int64_t trainer_iterations(const struct trainer *t);
+void trainer_profile(struct trainer *t, FILE *out);                     /* time by operation; trains a step on stale inputs */
 void trainer_print_plan(struct trainer *t, FILE *out); /* per phase: launches, FLOPs, memory */
 
 #endif
