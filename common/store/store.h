@@ -7,6 +7,18 @@
  *
  * `length` is written in the same transaction as the pictures it counts: whatever kills the writer, the store opens clean and
  * holds samples 0 .. length-1 whole. The map grows by itself. One writer at a time; any number of readers.
+ *
+ *     struct store *s; struct image im;
+ *     if (store_open(&s, "faces.lmdb", &e) != ST_OK) ...
+ *     for (int64_t i = 0; i < store_get_meta(s)->length; i++)
+ *         if (store_decode(s, 0, i, &im, &e) == ST_OK) { ...; image_free(&im); }
+ *     store_close(s);
+ *
+ * A reader sees the store as it was when opened, whatever is appended meanwhile: all its reads go through one long-lived read
+ * transaction. LMDB wants a transaction used by one thread at a time, so a lock is held for each look-up (about a
+ * microsecond), not for decoding. The database's structure is checked on opening (lmdb_check.h), so that a damaged or
+ * malicious file cannot crash the reader. Close a store in the process that opened it, and do not open one twice in one process
+ * (LMDB's file locks are per process).
  */
 #ifndef FACEMILL_STORE_H
 #define FACEMILL_STORE_H
@@ -33,7 +45,7 @@ struct store_meta {
 };
 
 /* ---- reading ---- */
-enum status store_open(struct store **s, const char *path, struct error *e); /* read-only; ST_FAIL when it is no store */
+enum status store_open(struct store **s, const char *path, struct error *e); /* read-only; ST_FAIL when it is no store; a folder or a single file */
 void store_close(struct store *s);                                          /* NULL is fine */
 const struct store_meta *store_get_meta(const struct store *s);
 /* Encoded bytes of one picture: *data points into the map and is valid until store_close. Thread-safe. size index i into
@@ -44,6 +56,13 @@ enum status store_decode(struct store *s, int size, int64_t index, struct image 
 enum status store_label(struct store *s, int64_t index, int *label, struct error *e); /* class number; ST_BAD when none */
 /* Sample key and JSON text (pointers into the map, NOT NUL-terminated); missing gives NULL and 0. */
 void store_text(struct store *s, const char *prefix, int64_t index, const char **text, size_t *bytes);
+/* The whole of meta, owned by the store; NULL for a foreign store. */
+const cJSON *store_meta_json(const struct store *s);
+/* The size of the data file and its path, owned by the store. */
+uint64_t store_bytes(const struct store *s);
+const char *store_file(const struct store *s);
+/* Calls visit(index, sha256, data) for every "hash-HEX" record, in the order of the digests. */
+void store_each_hash(struct store *s, void (*visit)(int64_t index, const uint8_t digest[32], void *data), void *data);
 
 /* ---- writing: see store_write.h ---- */
 #endif
