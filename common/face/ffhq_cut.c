@@ -11,7 +11,6 @@
 #include <assert.h>
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/face/ffhq.h"
 
@@ -22,22 +21,25 @@
 
 typedef float v4 __attribute__((vector_size(16)));
 typedef int i4 __attribute__((vector_size(16)));
-typedef uint8_t b4 __attribute__((vector_size(4)));
+typedef uint32_t u4 __attribute__((vector_size(16)));
 
-struct patch { /* the quad's surroundings, 8-bit RGB and an unused byte */
+struct patch { /* the quad's surroundings */
     int width, height;
-    b4 *px; /* owned, [height][width] */
+    uint32_t *px; /* owned, [height][width]; R + 256 G + 65536 B */
 };
 
 static inline v4 all(float x) { return (v4){x, x, x, x}; }
-static inline v4 unpack(b4 b) { return __builtin_convertvector(__builtin_convertvector(b, i4), v4); }
+static inline v4 unpack(uint32_t b) { /* four instructions with AVX2 */
+    u4 n = (u4){b, b, b, b} >> (u4){0, 8, 16, 24} & 255;
+    return __builtin_convertvector((i4)n, v4);
+}
 
-static inline b4 pack(v4 v) {
+static inline uint32_t pack(v4 v) {
     i4 n = __builtin_convertvector(v + 0.5f, i4);
     n &= n > 0; /* comparisons give -1 where true */
     i4 over = n > 255;
     n = (n & ~over) | (over & 255);
-    return __builtin_convertvector(n, b4);
+    return (uint32_t)n[0] | (uint32_t)n[1] << 8 | (uint32_t)n[2] << 16;
 }
 
 static v4 *vectors(size_t n) {
@@ -64,13 +66,13 @@ static int mirror_at(int i, int n) {
 
 static struct patch pad_mirrored(const struct patch *p, const int pad[4]) {
     struct patch q = {p->width + pad[0] + pad[2], p->height + pad[1] + pad[3], NULL};
-    q.px = xmalloc((size_t)q.width * q.height * sizeof(b4));
+    q.px = xmalloc((size_t)q.width * q.height * sizeof *q.px);
     int *column = xmalloc((size_t)q.width * sizeof *column);
     for (int x = 0; x < q.width; x++)
         column[x] = mirror_at(x - pad[0], p->width);
     for (int y = 0; y < q.height; y++) {
-        const b4 *from = p->px + (size_t)mirror_at(y - pad[1], p->height) * p->width;
-        b4 *to = q.px + (size_t)y * q.width;
+        const uint32_t *from = p->px + (size_t)mirror_at(y - pad[1], p->height) * p->width;
+        uint32_t *to = q.px + (size_t)y * q.width;
         for (int x = 0; x < q.width; x++)
             to[x] = from[column[x]];
     }
@@ -139,7 +141,7 @@ static void median(const struct patch *p, float out[3]) {
     size_t count[3][256] = {{0}}, half = (size_t)p->width * p->height / 2;
     for (size_t i = 0; i < (size_t)p->width * p->height; i++)
         for (int c = 0; c < 3; c++)
-            count[c][p->px[i][c]]++;
+            count[c][p->px[i] >> 8 * c & 255]++;
     for (int c = 0; c < 3; c++) {
         size_t seen = 0;
         int v = 0;
@@ -169,7 +171,7 @@ static void fade(struct patch *p, const int pad[4], double sigma) {
             v4 fx = all(u - (float)x0);
             const v4 *top = blur + (size_t)y0 * width, *low = blur + (size_t)y1 * width;
             v4 a = top[x0] + (top[x1] - top[x0]) * fx, b = low[x0] + (low[x1] - low[x0]) * fx;
-            b4 *at = p->px + (size_t)y * p->width + x;
+            uint32_t *at = p->px + (size_t)y * p->width + x;
             v4 old = unpack(*at);
             *at = pack(old + (a + (b - a) * fy - old) * fminf(share, 1));
         }
@@ -182,7 +184,7 @@ static void fade(struct patch *p, const int pad[4], double sigma) {
             float share = fmaxf(mx[x], my[y]);
             if (share <= 0)
                 continue;
-            b4 *at = p->px + (size_t)y * p->width + x;
+            uint32_t *at = p->px + (size_t)y * p->width + x;
             v4 old = unpack(*at);
             *at = pack(old + (middle - old) * fminf(share, 1));
         }
@@ -212,7 +214,7 @@ static void sample_row(const struct patch *p, double x, double y, double dx, dou
             row_step = v < low ? row_step : 0;
         }
         int iu = (int)u, iv = (int)v;
-        const b4 *a = p->px + (size_t)iv * p->width + iu, *b = a + row_step;
+        const uint32_t *a = p->px + (size_t)iv * p->width + iu, *b = a + row_step;
         float fu = (float)(u - iu), fv = (float)(v - iv);
         v4 top = unpack(a[0]), bottom = unpack(b[0]);
         top += (unpack(a[left_step]) - top) * fu;
@@ -276,8 +278,9 @@ static void resample(const struct patch *p, const double q[4][2], int size, stru
             if (t == TAPS - 1 || i == n - 1) {
                 uint8_t *to = out->data + (size_t)o * size * 3;
                 for (int c = 0; c < size; c++) {
-                    b4 px = pack(sum[c] * norm[o]);
-                    memcpy(to + 3 * c, &px, 3);
+                    uint32_t px = pack(sum[c] * norm[o]);
+                    for (int k = 0; k < 3; k++)
+                        to[3 * c + k] = (uint8_t)(px >> 8 * k);
                     sum[c] = all(0);
                 }
             }
@@ -302,9 +305,9 @@ static struct patch extract(const struct image *im, int width, int height, int x
     } else {
         image_crop(im, x0, y0, p.width, p.height, &part);
     }
-    p.px = xmalloc((size_t)p.width * p.height * sizeof(b4));
+    p.px = xmalloc((size_t)p.width * p.height * sizeof *p.px);
     for (size_t i = 0; i < (size_t)p.width * p.height; i++)
-        p.px[i] = (b4){part.data[3 * i], part.data[3 * i + 1], part.data[3 * i + 2], 0};
+        p.px[i] = part.data[3 * i] | (uint32_t)part.data[3 * i + 1] << 8 | (uint32_t)part.data[3 * i + 2] << 16;
     image_free(&part);
     return p;
 }
