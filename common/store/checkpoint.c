@@ -109,17 +109,14 @@ static const struct st_tensor *shaped(const struct st_tensor *t, int ndim) {
     return t;
 }
 
-/* channel_base and channel_max that give channels[k] at resolution 4 << k. Where base/r never falls below the maximum, base is
- * only known from below. */
-static void derive_channels(struct sg2_config *c, const int64_t *channels) {
+/* channel_max and the smallest channel_base for which min(base / r, max) can give channels[k] at r = 4 << k. */
+static void derive_channels(struct sg2_config *c, const int64_t *channels, int levels) {
+    int64_t base = 0;
+    for (int k = 0; k < levels; k++)
+        if (channels[k] << (k + 2) > base)
+            base = channels[k] << (k + 2);
     c->channel_max = (int)channels[0];
-    c->channel_base = c->channel_max * c->res;
-    int k = 0;
-    for (int r = 4; r <= c->res; r *= 2, k++)
-        if (channels[k] < c->channel_max) {
-            c->channel_base = (int)(channels[k] * r);
-            break;
-        }
+    c->channel_base = (int)base;
 }
 
 static enum status derive(struct checkpoint *c, struct error *e) {
@@ -143,7 +140,7 @@ static enum status derive(struct checkpoint *c, struct error *e) {
                       : !rgb  ? "synthesis.b<res>.torgb.weight"
                       : !fc0  ? "mapping.fc0.weight"
                               : "synthesis.b4.conv1.affine.weight");
-    derive_channels(k, channels);
+    derive_channels(k, channels, levels);
     k->img_channels = (int)rgb->dim[0];
     k->w_dim = (int)affine->dim[1];
     const struct st_tensor *embed = find(c, c->prefix, "mapping.embed.weight");
