@@ -1,0 +1,49 @@
+/* check_graph.h - running graphs on tensors of a reference file. Files hold pictures and weights channels first, the engine
+ * works channels last: four-dimensional tensors are converted on the way in and out.
+ */
+#ifndef FACEMILL_CHECK_GRAPH_H
+#define FACEMILL_CHECK_GRAPH_H
+
+#include "common/engine/graph.h"
+#include "common/stylegan2/network.h"
+#include "tests/check.h"
+
+/* The device of all checks: $FACEMILL_CHECK_DEVICE, else "cpu". Opened once; exits with a message when it does not open. */
+struct device *check_device(void);
+
+struct check_output {
+    char name[96];            /* the reference tensor it is compared with */
+    struct buffer *buffer;
+    int64_t count;
+    int ndim;
+    int64_t dim[MAX_DIM];     /* on the device */
+    double tolerance;
+};
+struct check_graph {
+    struct graph *g;
+    const struct safetensors *s;
+    struct report *r;
+    struct buffer **buffers;
+    int n_buffers;
+    struct check_output *outputs;
+    int n_outputs;
+};
+void check_graph_begin(struct check_graph *c, const struct safetensors *s, struct report *r, const char *name);
+/* A tensor of the file as an input; exits when it is missing. */
+tensor *check_input(struct check_graph *c, const char *name);
+/* Compares `value` with tensor `name` of the file after the run. Same number of elements; shapes may differ but for the
+ * conversion of four dimensions. */
+void check_expect(struct check_graph *c, const char *name, tensor *value, double tolerance);
+/* Plans, runs, compares, and frees everything. */
+void check_graph_run(struct check_graph *c);
+
+/* float32 of a whole tensor in file layout; caller frees. Exits when it is missing. */
+float *check_load(const struct safetensors *s, const char *name, int64_t *count);
+/* [n,c,hw] <-> [n,hw,c] */
+void check_channels_last(const float *in, float *out, int64_t n, int64_t c, int64_t hw);
+/* Network configuration from __metadata__.config with the defaults of the reference's networks; exits when it is unusable. */
+struct sg2_config check_config(const struct safetensors *s);
+/* Fills a network from tensors PREFIX + name. Exits when one is missing or has another size. */
+void check_load_net(const struct safetensors *s, const char *prefix, struct sg2_net *n);
+
+#endif
