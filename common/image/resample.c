@@ -21,7 +21,7 @@
 #define LANES 8
 
 typedef int32_t i32x8 __attribute__((vector_size(32), may_alias));
-typedef uint8_t u8x8 __attribute__((vector_size(8), aligned(1), may_alias));
+typedef uint32_t u32x8 __attribute__((vector_size(32), aligned(1), may_alias));
 
 /* ---- weights ---- */
 
@@ -100,6 +100,12 @@ static inline uint8_t clamp8(int32_t sum) {
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
+static inline i32x8 clamp8x8(i32x8 sum) {
+    i32x8 v = sum >> BITS;
+    v &= ~(v >> 31);             /* below 0: 0 */
+    return (v | (v > 255)) & 255; /* a comparison that holds is -1 */
+}
+
 /* ---- passes ---- */
 
 /* Widens `rows` rows of pixels to lane[x][LANES]: with one channel lane = row, else lane = 4*row + channel. */
@@ -144,9 +150,11 @@ static void pass_horizontal(const struct image *im, int y0, int y1, const struct
             if (k < a->n[i])
                 sum += p[k] * w[k];
             sum += other;
-            for (int r = 0; r < rows; r++)
+            sum = clamp8x8(sum);
+            uint8_t *q = out + i * c;
+            for (int r = 0; r < rows; r++, q += out_stride)
                 for (int ch = 0; ch < c; ch++)
-                    out[(size_t)r * out_stride + (size_t)(i * c + ch)] = clamp8(sum[r * per_row + ch]);
+                    q[ch] = (uint8_t)sum[r * per_row + ch];
         }
     }
     free(lane);
@@ -160,16 +168,20 @@ static void pass_vertical(const uint8_t *in, size_t stride, int y0, const struct
         int n = a->n[i];
         size_t x = 0;
         for (; x + 4 * LANES <= stride; x += 4 * LANES) {
-            i32x8 sum[4] = {{0}};
-            for (int j = 0; j < 4; j++)
-                sum[j] += 1 << (BITS - 1);
+            /* 32 neighbours as 8 words: byte j of word l is column 4l + j, and belongs to sum[j][l]. */
+            i32x8 s0 = {0}, s1, s2, s3;
+            s0 += 1 << (BITS - 1);
+            s1 = s2 = s3 = s0;
             const uint8_t *q = p + x;
-            for (int k = 0; k < n; k++, q += stride)
-                for (int j = 0; j < 4; j++)
-                    sum[j] += __builtin_convertvector(*(const u8x8 *)(const void *)(q + j * LANES), i32x8) * w[k];
-            for (int j = 0; j < 4; j++)
-                for (int l = 0; l < LANES; l++)
-                    out[x + (size_t)(j * LANES + l)] = clamp8(sum[j][l]);
+            for (int k = 0; k < n; k++, q += stride) {
+                u32x8 v = *(const u32x8 *)(const void *)q;
+                s0 += (i32x8)(v & 255) * w[k];
+                s1 += (i32x8)(v >> 8 & 255) * w[k];
+                s2 += (i32x8)(v >> 16 & 255) * w[k];
+                s3 += (i32x8)(v >> 24) * w[k];
+            }
+            *(u32x8 *)(void *)(out + x) =
+                (u32x8)(clamp8x8(s0) | clamp8x8(s1) << 8 | clamp8x8(s2) << 16 | clamp8x8(s3) << 24);
         }
         for (; x < stride; x++) {
             int32_t sum = 1 << (BITS - 1);
