@@ -1,0 +1,94 @@
+/* plan.h - from a graph to a list of launches with addresses: a pure pass, nothing is allocated on the device or run.
+ *
+ * The passes, in order: simplify (plan_simplify.c: dead nodes out, common subexpressions joined, trivial arithmetic folded), fuse
+ * and schedule (plan_fuse.c: pointwise runs become one launch each; everything gets its place in the order), emit (plan_emit.c:
+ * the programs of fused launches), place (plan_memory.c: assigns written in place, liveness, one arena with offsets, reuse).
+ *
+ * Three conditions hold after every pass and are what the tests check: the order of units is topological; no unit that reads a
+ * window of a buffer crosses an effect that writes it; two values that live at one time share no byte.
+ */
+#ifndef FACEMILL_PLAN_H
+#define FACEMILL_PLAN_H
+
+#include "common/engine/engine.h"
+
+enum place { PLACE_NONE, PLACE_BUFFER, PLACE_ARENA, PLACE_CONSTANT };
+
+/* A node of the plan. Ids are positions in plan.node; inputs may have any id (clones are appended). */
+struct pnode {
+    char *label; /* the name it was given, or NULL; owned */
+    enum op op;
+    enum dtype dtype;
+    int ndim;
+    int64_t dim[MAX_DIM];
+    int nin, in[MAX_IN];
+    struct attr a;
+    struct buffer *buffer; /* OP_input */
+    int64_t offset;
+    bool constant;
+    bool live;
+    bool force;            /* a broadcast that must be computed at its own place (its window is overwritten later) */
+    int unit;              /* computed by this unit; -1: leaf, view, or read through (broadcast, fill) */
+    /* memory, for values that a unit stores */
+    bool stored;
+    enum place place;
+    struct buffer *place_buffer;
+    int64_t place_offset;
+    int birth, death;      /* positions of units in the order */
+    const char *reason;    /* why it lies where it lies */
+    int *user, n_user, room_user; /* nodes that read it */
+};
+
+struct unit {
+    enum op op;
+    int *member, n_member, room_member; /* one node; for OP_fused the pointwise nodes, inputs before users */
+    int64_t key;                        /* the order */
+    bool constant;                      /* runs only when constants changed */
+    bool dropped;                       /* merged into another unit, or an assign that became unnecessary */
+    /* by emit: stored nodes read (through views) and written */
+    int n_in, in[MAX_IN], n_out, out[4];
+    struct fused_program *fused;
+    double flops, bytes;
+};
+
+struct plan {
+    char *name;
+    struct pnode *node;
+    int n, room;
+    struct unit *unit; /* after plan_order: in order, constant ones first, no dropped ones */
+    int n_unit, room_unit;
+    int64_t next_key;
+    int built, dead, joined, folded, cloned, dropped_assigns; /* counts, for the print-out */
+    int64_t arena_bytes, constant_bytes;
+};
+
+struct plan_options {
+    bool no_simplify, no_fuse, no_clone, no_inplace; /* for tests: each node by itself, nothing reused */
+};
+
+struct plan *plan_create(const struct graph *g, const struct plan_options *o); /* o NULL: all passes */
+void plan_free(struct plan *p);
+void plan_print(const struct plan *p, FILE *out);
+
+/* ---- between the passes ---- */
+void plan_simplify(struct plan *p, const struct graph *g, const struct plan_options *o);
+void plan_fuse(struct plan *p, const struct plan_options *o);
+void plan_emit(struct plan *p);
+void plan_place(struct plan *p, const struct plan_options *o);
+
+int plan_add_node(struct plan *p, const struct pnode *n);
+void plan_users(struct plan *p);        /* recomputes liveness from the effects, and the user lists */
+void plan_order(struct plan *p);        /* sorts units, removes dropped ones, renumbers */
+int plan_base(const struct plan *p, int id);                       /* through reshapes */
+/* What a pointwise node reads when its operand is id: through broadcasts, then reshapes. Gives an input, a fill or a node that a
+ * unit stores; *direct = id itself, which inside one unit is a register. */
+int plan_read(const struct plan *p, int id, bool *direct);
+int64_t pnode_count(const struct pnode *n);
+int64_t pnode_bytes(const struct pnode *n);
+bool pnode_same_shape(const struct pnode *x, const struct pnode *y);
+bool windows_overlap(const struct pnode *x, const struct pnode *y); /* two inputs: same buffer, common bytes */
+/* The windows an effect writes, at most 3; returns their number. */
+int effect_windows(const struct plan *p, const struct pnode *effect, int window[3]);
+double plan_flops(const struct plan *p, const struct pnode *n);
+
+#endif

@@ -1,0 +1,245 @@
+/* plan_simplify.c - the first pass: copies the live part of a graph into the plan, joins common subexpressions and folds what costs
+ * a launch or a pass over memory for nothing (x + 0, 1 * x, casts to the same type, sums and reshapes of fills, permutations that
+ * only move dimensions of size 1).
+ *
+ * Leaves out algebra that changes rounding: a chain of scales stays a chain, it is one register operation each once fused.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/engine/plan.h"
+
+struct state {
+    struct plan *p;
+    int *map;          /* graph id -> plan id */
+    int *table, slots; /* open addressing: plan id + 1 */
+    uint32_t *epoch;   /* per plan node: state of the windows it reads, see window_epoch */
+    int epoch_room;
+    bool off;
+};
+
+/* ---- what a node reads directly from buffers ---- */
+/* The input node behind reshapes and broadcasts, or -1. */
+static int window_of(const struct plan *p, int id) {
+    while (p->node[id].op == OP_reshape || p->node[id].op == OP_broadcast)
+        id = p->node[id].in[0];
+    return p->node[id].op == OP_input ? id : -1;
+}
+
+/* How many effects built so far write a window that overlaps this input. */
+static uint32_t window_epoch(const struct plan *p, int input) {
+    uint32_t n = 0;
+    if (p->node[input].constant)
+        return 0;
+    for (int i = 0; i < p->n; i++) {
+        int w[3], k = op_kind(p->node[i].op) == EFFECT ? effect_windows(p, &p->node[i], w) : 0;
+        while (k-- > 0)
+            n += windows_overlap(&p->node[w[k]], &p->node[input]);
+    }
+    return n;
+}
+
+/* ---- joining equal nodes ---- */
+static bool equal(const struct state *s, const struct pnode *x, uint32_t ex, int id) {
+    const struct pnode *y = &s->p->node[id];
+    return x->op == y->op && x->dtype == y->dtype && pnode_same_shape(x, y) && x->nin == y->nin && ex == s->epoch[id] &&
+           !memcmp(x->in, y->in, sizeof x->in[0] * (size_t)x->nin) && !memcmp(&x->a, &y->a, sizeof x->a) &&
+           x->buffer == y->buffer && x->offset == y->offset && x->constant == y->constant;
+}
+
+static uint64_t hash_bytes(uint64_t h, const void *data, size_t size) {
+    const uint8_t *b = data;
+    while (size--)
+        h = (h ^ *b++) * 0x100000001b3u;
+    return h;
+}
+
+static uint64_t hash(const struct pnode *x) {
+    uint64_t h = 0xcbf29ce484222325u;
+    h = hash_bytes(h, &x->op, sizeof x->op);
+    h = hash_bytes(h, x->dim, sizeof x->dim[0] * (size_t)x->ndim);
+    h = hash_bytes(h, x->in, sizeof x->in[0] * (size_t)x->nin);
+    h = hash_bytes(h, x->a.i, sizeof x->a.i);
+    h = hash_bytes(h, x->a.f, sizeof x->a.f);
+    return hash_bytes(h, &x->offset, sizeof x->offset);
+}
+
+static int append(struct state *s, const struct pnode *x, uint32_t epoch) {
+    int id = plan_add_node(s->p, x);
+    if (id >= s->epoch_room)
+        s->epoch = xrealloc(s->epoch, sizeof *s->epoch * (size_t)(s->epoch_room = 2 * id + 64));
+    s->epoch[id] = epoch;
+    return id;
+}
+
+/* The id of an equal node that is there already, or of the new one. */
+static int intern(struct state *s, const struct pnode *x) {
+    uint32_t epoch = 0;
+    for (int k = 0; k < x->nin; k++) {
+        int w = window_of(s->p, x->in[k]);
+        epoch += w >= 0 ? window_epoch(s->p, w) : 0;
+    }
+    if (op_kind(x->op) == EFFECT || s->off)
+        return append(s, x, epoch);
+    uint64_t h = hash(x) % (uint64_t)s->slots;
+    for (; s->table[h]; h = (h + 1) % (uint64_t)s->slots)
+        if (equal(s, x, epoch, s->table[h] - 1)) {
+            s->p->joined++;
+            return s->table[h] - 1;
+        }
+    int id = append(s, x, epoch);
+    s->table[h] = id + 1;
+    return id;
+}
+
+/* ---- folding ---- */
+/* The value every element has, when that is known. */
+static bool uniform(const struct plan *p, int id, float *value) {
+    if (p->node[id].op != OP_fill)
+        return false;
+    *value = p->node[id].a.f[0];
+    return true;
+}
+
+static int make_fill(struct state *s, const struct pnode *shape, float value) {
+    struct pnode f = *shape;
+    f.label = NULL;
+    f.op = OP_fill;
+    f.nin = 0;
+    f.constant = true;
+    memset(&f.a, 0, sizeof f.a);
+    f.a.f[0] = value;
+    return intern(s, &f);
+}
+
+static int make_scale(struct state *s, const struct pnode *like, int x, float factor, float offset) {
+    struct pnode y = *like;
+    y.label = NULL;
+    y.op = OP_scale;
+    y.nin = 1;
+    y.in[0] = x;
+    memset(&y.a, 0, sizeof y.a);
+    y.a.f[0] = factor, y.a.f[1] = offset;
+    y.constant = s->p->node[x].constant;
+    return intern(s, &y);
+}
+
+static int make_reshape(struct state *s, const struct pnode *like, int x) {
+    while (s->p->node[x].op == OP_reshape)
+        x = s->p->node[x].in[0];
+    if (pnode_same_shape(like, &s->p->node[x]))
+        return x;
+    struct pnode y = *like;
+    y.label = NULL;
+    y.op = OP_reshape;
+    y.nin = 1;
+    y.in[0] = x;
+    memset(&y.a, 0, sizeof y.a);
+    y.constant = s->p->node[x].constant;
+    return intern(s, &y);
+}
+
+/* Does the permutation keep the order of the dimensions larger than 1? */
+static bool moves_nothing(const struct plan *p, const struct pnode *x) {
+    const struct pnode *in = &p->node[x->in[0]];
+    int64_t last = -1;
+    for (int i = 0; i < x->ndim; i++)
+        if (in->dim[x->a.i[i]] > 1) {
+            if (x->a.i[i] < last)
+                return false;
+            last = x->a.i[i];
+        }
+    return true;
+}
+
+/* The id x can be replaced by, or -1. A result of another type than x's is never given. */
+static int fold(struct state *s, const struct pnode *x) {
+    struct plan *p = s->p;
+    const struct pnode *in0 = x->nin ? &p->node[x->in[0]] : NULL;
+    float u, v;
+    bool known = x->nin && uniform(p, x->in[0], &u);
+    switch (x->op) {
+    case OP_reshape:
+        return known ? make_fill(s, x, u) : in0->op == OP_reshape ? make_reshape(s, x, x->in[0]) : -1;
+    case OP_broadcast:
+    case OP_slice:
+    case OP_cast: /* fill values are float32; the type is applied when stored */
+        return known ? make_fill(s, x, u) : -1;
+    case OP_permute:
+        return known ? make_fill(s, x, u) : moves_nothing(p, x) ? make_reshape(s, x, x->in[0]) : -1;
+    case OP_scale:
+        return known ? make_fill(s, x, x->a.f[0] * u + x->a.f[1])
+                     : x->a.f[0] == 1 && x->a.f[1] == 0 ? x->in[0] : -1;
+    case OP_sum:
+        return known && x->dtype == in0->dtype ? make_fill(s, x, (float)((double)u * (double)(pnode_count(in0) / pnode_count(x)))) : -1;
+    case OP_add:
+        if (known && p->node[x->in[1]].dtype == x->dtype)
+            return u == 0 ? x->in[1] : make_scale(s, x, x->in[1], 1, u);
+        if (uniform(p, x->in[1], &v))
+            return v == 0 ? x->in[0] : make_scale(s, x, x->in[0], 1, v);
+        return -1;
+    case OP_sub:
+        if (uniform(p, x->in[1], &v))
+            return v == 0 ? x->in[0] : make_scale(s, x, x->in[0], 1, -v);
+        return -1;
+    case OP_mul:
+        if (known && p->node[x->in[1]].dtype == x->dtype)
+            return u == 1 ? x->in[1] : make_scale(s, x, x->in[1], u, 0);
+        if (uniform(p, x->in[1], &v))
+            return v == 1 ? x->in[0] : make_scale(s, x, x->in[0], v, 0);
+        return -1;
+    default:
+        return -1;
+    }
+}
+
+/* A broadcast node is read where its user runs; when an effect built between the two overwrites what it shows, it must be computed
+ * at its own place instead. */
+static void guard_reads(struct state *s, const struct pnode *x) {
+    struct plan *p = s->p;
+    for (int k = 0; k < x->nin; k++) {
+        int id = x->in[k];
+        while (p->node[id].op == OP_reshape)
+            id = p->node[id].in[0];
+        if (p->node[id].op != OP_broadcast)
+            continue;
+        int w = window_of(p, id);
+        if (w >= 0 && window_epoch(p, w) != s->epoch[id])
+            p->node[id].force = true;
+    }
+}
+
+void plan_simplify(struct plan *p, const struct graph *g, const struct plan_options *o) {
+    bool *need = xcalloc((size_t)g->n + 1, sizeof *need);
+    for (int i = g->n - 1; i >= 0; i--) {
+        need[i] |= op_kind(g->node[i]->op) == EFFECT;
+        for (int k = 0; need[i] && k < g->node[i]->nin; k++)
+            need[g->node[i]->in[k]->id] = true;
+        p->dead += !need[i];
+    }
+    struct state s = {.p = p, .off = o->no_simplify};
+    s.slots = 4 * g->n + 64;
+    s.table = xcalloc((size_t)s.slots, sizeof *s.table);
+    s.map = xcalloc((size_t)g->n + 1, sizeof *s.map);
+    for (int i = 0; i < g->n; i++) {
+        const tensor *t = g->node[i];
+        if (!need[i])
+            continue;
+        struct pnode x = {.op = t->op, .dtype = t->dtype, .ndim = t->ndim, .nin = t->nin, .a = t->a,
+                          .buffer = t->buffer, .offset = t->offset, .constant = t->constant, .unit = -1};
+        memcpy(x.dim, t->dim, sizeof x.dim);
+        for (int k = 0; k < t->nin; k++)
+            x.in[k] = s.map[t->in[k]->id];
+        int folded = s.off ? -1 : fold(&s, &x);
+        p->folded += folded >= 0;
+        s.map[i] = folded >= 0 ? folded : intern(&s, &x);
+        guard_reads(&s, &p->node[s.map[i]]);
+        if (t->name && !p->node[s.map[i]].label)
+            p->node[s.map[i]].label = xstrdup(t->name);
+    }
+    free(need);
+    free(s.map);
+    free(s.table);
+    free(s.epoch);
+}

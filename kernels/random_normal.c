@@ -1,0 +1,19 @@
+/* random_normal.c - the CPU's normal numbers: every row is a stream of its own. See random_normal.h. */
+#include "kernels/random_normal.h"
+
+#include "common/rng/philox.h"
+#include "kernels/cpu.h"
+
+static void run(void *context, const struct kernel_call *c) {
+    const uint64_t *key = c->in[0].data;
+    float *y = c->out[0].data;
+    int64_t rows = c->out[0].dim[0], n = 1;
+    for (int d = 1; d < c->out[0].ndim; d++)
+        n *= c->out[0].dim[d];
+    int threads = cpu_threads(context);
+#pragma omp parallel for num_threads(threads) schedule(static) if (rows * n > 4096)
+    for (int64_t r = 0; r < rows; r++)
+        philox_fill_normal(key[0], key[1] + (uint64_t)r, (uint32_t)c->a.i[0], y + r * n, n);
+}
+
+const struct kernel kernel_random_normal_cpu = {.run = run};
