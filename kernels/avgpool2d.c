@@ -19,6 +19,7 @@ static void run(void *context, const struct kernel_call *c)
         const float *xn = (const float *)x->data + np / P * H * W * C;
         for (int64_t q = 0; q < Q; q++) {
             float *to = (float *)y->data + (np * Q + q) * C;
+#pragma omp simd
             for (int64_t i = 0; i < C; i++)
                 to[i] = 0;
             int64_t inside = 0;
@@ -30,10 +31,12 @@ static void run(void *context, const struct kernel_call *c)
                         continue;
                     inside++;
                     const float *from = xn + (h * W + w) * C;
+#pragma omp simd
                     for (int64_t i = 0; i < C; i++)
                         to[i] += from[i];
                 }
             }
+#pragma omp simd
             for (int64_t i = 0; i < C; i++)
                 to[i] /= (float)inside;
         }

@@ -21,6 +21,7 @@ static void run(void *context, const struct kernel_call *c)
         const float *xn = (const float *)x->data + np / P * H * W * C;
         for (int64_t q = 0; q < Q; q++) {
             float *to = (float *)y->data + (np * Q + q) * C;
+#pragma omp simd
             for (int64_t i = 0; i < C; i++)
                 to[i] = -INFINITY;
             for (int64_t r = 0; r < size; r++) {
@@ -30,6 +31,7 @@ static void run(void *context, const struct kernel_call *c)
                     if (w < 0 || w >= W)
                         continue;
                     const float *from = xn + (h * W + w) * C;
+#pragma omp simd
                     for (int64_t i = 0; i < C; i++)
                         to[i] = from[i] > to[i] ? from[i] : to[i];
                 }

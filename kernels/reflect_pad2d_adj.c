@@ -32,6 +32,7 @@ static void run(void *context, const struct kernel_call *c)
         int rows = sources(nh % H, H, a[0], a[1], p);
         for (int r = 0; r < rows; r++) {
             const float *from = (const float *)dy->data + (nh / H * P + p[r]) * Q * C;
+#pragma omp simd
             for (int64_t i = 0; i < W * C; i++)
                 to[i] = from[a[2] * C + i] + (r ? to[i] : 0.0f);
             for (int64_t w = 0; w < W; w++) {
