@@ -52,6 +52,7 @@ static void read_description(struct statistics *s, const struct bytes *b) {
             copy_text(s->preprocessing, sizeof s->preprocessing, o, "preprocessing");
             copy_text(s->content_hash, sizeof s->content_hash, o, "content_sha256");
             copy_text(s->source, sizeof s->source, o, "source");
+            copy_text(s->pictures, sizeof s->pictures, o, "pictures");
             const cJSON *divisor = cJSON_GetObjectItemCaseSensitive(o, "covariance");
             s->biased = cJSON_IsString(divisor) && !strcmp(divisor->valuestring, "n");
             cJSON_Delete(o);
@@ -188,6 +189,7 @@ static char *describe(const struct statistics *s) {
     cJSON_AddNumberToObject(o, "count", (double)s->count);
     cJSON_AddStringToObject(o, "content_sha256", s->content_hash);
     cJSON_AddStringToObject(o, "source", s->source);
+    cJSON_AddStringToObject(o, "pictures", s->pictures);
     cJSON_AddStringToObject(o, "program", "facemill " FACEMILL_VERSION);
     char *text = cJSON_PrintUnformatted(o);
     cJSON_Delete(o);

@@ -26,6 +26,7 @@ struct statistics {
     char preprocessing[256];   /* in words; "" = unknown */
     char content_hash[65];     /* see content_hash.h; "" = unknown */
     char source[256];          /* what was read, for people */
+    char pictures[128];        /* "128x128, 3 grey": sizes and rules applied, for people */
 };
 
 void statistics_free(struct statistics *s); /* leaves {0} */

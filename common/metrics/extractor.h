@@ -1,0 +1,45 @@
+/* extractor.h - what turns pictures into feature vectors, behind one face: Inception, or dlib's face embedding.
+ *
+ * inception   2,048 numbers a picture and 1,008 logits; see inception.h.
+ * dlib-face   the 128 numbers of dlib's face recognition network, for pictures aligned as FFHQ is. That network takes a 150 x 150
+ *             cut of its own geometry; in an FFHQ-aligned picture it is always the same rectangle, so no face is searched. It sees
+ *             faces and little else: hair, background and texture hardly count.
+ */
+#ifndef FACEMILL_EXTRACTOR_H
+#define FACEMILL_EXTRACTOR_H
+
+#include "common/base/status.h"
+#include "common/engine/device.h"
+#include "common/image/image.h"
+
+enum extractor_kind { EXTRACT_INCEPTION, EXTRACT_DLIB_FACE };
+#define EXTRACTORS "inception|dlib-face" /* in enum order, for CLI_CHOICE */
+
+struct extractor;
+
+struct extractor_options {
+    enum extractor_kind kind;
+    const char *weights; /* Inception's weight file, NULL = look for it (inception_find) */
+    const char *device;  /* "cpu", "cuda", "auto"; dlib-face always runs on the CPU */
+    int threads;         /* at least 1 */
+    int batch;           /* 0 = what suits the device */
+};
+
+enum status extractor_open(struct extractor **x, const struct extractor_options *o, struct error *e);
+void extractor_close(struct extractor *x); /* NULL is fine */
+
+const char *extractor_name(const struct extractor *x);          /* "inception", "dlib-face" */
+int extractor_dim(const struct extractor *x);
+int extractor_classes(const struct extractor *x);               /* 0: no logits */
+int extractor_batch(const struct extractor *x);                 /* pictures to give at once */
+const char *extractor_hash(const struct extractor *x);          /* SHA-256 of the weight file; owned by x, as are these: */
+const char *extractor_preprocessing(const struct extractor *x);
+const char *extractor_device(const struct extractor *x);
+
+/* pictures: RGB, any size. features [n, dim]; logits (without bias) [n, classes] or NULL. */
+enum status extractor_run(struct extractor *x, const struct image *pictures, int n, float *features, float *logits, struct error *e);
+
+/* Where dlib's face chip lies in a picture with FFHQ's geometry: shares of its width and height, {left, top, right, bottom}. */
+void extractor_face_rectangle(double box[4]);
+
+#endif
