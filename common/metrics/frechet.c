@@ -119,7 +119,7 @@ enum status frechet_distance(int dim, const double *mu1, const double *sigma1, i
         f->trace1 += sigma1[i * d + i];
         f->trace2 += sigma2[i * d + i];
     }
-    f->distance = f->mean_term + f->trace1 + f->trace2 - 2.0 * f->trace_root;
+    f->distance = fmax(0.0, f->mean_term + f->trace1 + f->trace2 - 2.0 * f->trace_root); /* equal sides: rounding below 0 */
     free(L1);
     free(L2);
     free(K);
