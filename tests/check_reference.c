@@ -14,6 +14,8 @@ static const struct check *const checks[] = {
     &check_stylegan2,
     &check_trace,
     &check_augment,
+    &check_inception,
+    &check_metrics,
 };
 
 static int usage(FILE *out) {

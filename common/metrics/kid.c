@@ -64,22 +64,6 @@ double kid_block(const float *x, int64_t n, const float *y, int64_t m, int d) {
     return result;
 }
 
-/* numpy_rng.h gives doubles made of two 32-bit outputs (27 and 26 bits); NumPy's shuffle needs the raw outputs, one a draw. */
-static uint32_t next32(struct numpy_rng *r) {
-    if (r->at >= 624) { /* regenerate (Matsumoto and Nishimura 1998) */
-        for (int i = 0; i < 624; i++) {
-            uint32_t y = (r->state[i] & 0x80000000u) | (r->state[(i + 1) % 624] & 0x7fffffffu);
-            r->state[i] = r->state[(i + 397) % 624] ^ (y >> 1) ^ (y & 1 ? 0x9908b0dfu : 0);
-        }
-        r->at = 0;
-    }
-    uint32_t y = r->state[r->at++];
-    y ^= y >> 11;
-    y ^= (y << 7) & 0x9d2c5680u;
-    y ^= (y << 15) & 0xefc60000u;
-    return y ^ (y >> 18);
-}
-
 /* RandomState.choice(n, k, replace=False): the first k of a shuffled 0..n-1; indices by masked rejection. */
 static void choose(struct numpy_rng *r, int64_t n, int64_t *order) {
     for (int64_t i = 0; i < n; i++)
@@ -89,7 +73,7 @@ static void choose(struct numpy_rng *r, int64_t n, int64_t *order) {
         for (int s = 1; s < 32; s *= 2)
             mask |= mask >> s;
         do
-            j = next32(r) & mask;
+            j = numpy_rng_u32(r) & mask;
         while (j > (uint64_t)i);
         int64_t t = order[i];
         order[i] = order[j];

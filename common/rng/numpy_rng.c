@@ -20,10 +20,10 @@ void numpy_rng_seed(struct numpy_rng *r, uint32_t seed) {
 
 static uint32_t twist(uint32_t upper, uint32_t lower, uint32_t far) {
     uint32_t y = (upper & 0x80000000u) | (lower & 0x7fffffffu);
-    return far ^ y >> 1 ^ (0u - (y & 1) & 0x9908b0dfu);
+    return far ^ y >> 1 ^ ((0u - (y & 1)) & 0x9908b0dfu);
 }
 
-static uint32_t next(struct numpy_rng *r) {
+uint32_t numpy_rng_u32(struct numpy_rng *r) {
     if (r->at == N) {
         uint32_t *s = r->state;
         for (int i = 0; i < N; i++)
@@ -32,13 +32,13 @@ static uint32_t next(struct numpy_rng *r) {
     }
     uint32_t y = r->state[r->at++];
     y ^= y >> 11;
-    y ^= y << 7 & 0x9d2c5680u;
-    y ^= y << 15 & 0xefc60000u;
+    y ^= (y << 7) & 0x9d2c5680u;
+    y ^= (y << 15) & 0xefc60000u;
     return y ^ y >> 18;
 }
 
 double numpy_rng_double(struct numpy_rng *r) {
-    uint32_t high = next(r) >> 5, low = next(r) >> 6; /* 27 and 26 bits */
+    uint32_t high = numpy_rng_u32(r) >> 5, low = numpy_rng_u32(r) >> 6; /* 27 and 26 bits */
     return (high * 67108864.0 + low) / 9007199254740992.0;
 }
 

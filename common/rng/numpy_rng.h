@@ -13,6 +13,7 @@ struct numpy_rng {
 };
 
 void numpy_rng_seed(struct numpy_rng *r, uint32_t seed);
+uint32_t numpy_rng_u32(struct numpy_rng *r);  /* one raw output of the generator */
 double numpy_rng_double(struct numpy_rng *r); /* random_sample(): [0, 1), 53 bits */
 double numpy_rng_gauss(struct numpy_rng *r);  /* randn() */
 
