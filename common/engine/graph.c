@@ -185,8 +185,10 @@ tensor *graph_input(struct graph *g, struct buffer *b, int64_t offset, enum dtyp
 
 void graph_mark_constant(tensor *input) {
     GRAPH_CHECK(input->op == OP_input, "graph_mark_constant: %s is not an input", shape_text(input));
-    GRAPH_CHECK(input->id == input->graph->n - 1 || input->constant,
-                "graph_mark_constant: mark %s right after graph_input, before anything uses it", shape_text(input));
+    for (int i = input->id + 1; i < input->graph->n && !input->constant; i++)
+        for (int k = 0; k < input->graph->node[i]->nin; k++)
+            GRAPH_CHECK(input->graph->node[i]->in[k] != input, "graph_mark_constant: mark %s before anything uses it",
+                        shape_text(input));
     input->constant = true;
 }
 

@@ -68,6 +68,8 @@ struct plan_options {
 
 struct plan *plan_create(const struct graph *g, const struct plan_options *o); /* o NULL: all passes */
 void plan_free(struct plan *p);
+/* program_create with some passes left out. */
+enum status program_create_with(struct program **p, struct graph *g, struct device *d, const struct plan_options *o, struct error *e);
 void plan_print(const struct plan *p, FILE *out);
 
 /* ---- between the passes ---- */

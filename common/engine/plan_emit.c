@@ -26,6 +26,7 @@ struct emitter {
     const struct plan *p;
     struct fused_program f;
     int in[MAX_IN];
+    int unit;
     int *reg;    /* node -> register, -1 */
     bool failed; /* over a limit */
 };
@@ -52,6 +53,11 @@ static int emit_operand(struct emitter *e, int id) {
     if (e->reg[id] >= 0)
         return e->reg[id];
     bool zero[MAX_DIM] = {0}, direct;
+    if (p->node[id].op == OP_broadcast && p->node[id].unit == e->unit) { /* the member itself: its reads begin one step further */
+        for (int d = 0; d < q->ndim; d++)
+            zero[d] = p->node[id].dim[d] != p->node[p->node[id].in[0]].dim[d];
+        id = p->node[id].in[0];
+    }
     int base = plan_read(p, id, &direct);
     if (p->node[base].op == OP_fill) {
         for (int i = 0; i < q->n_ops; i++)
@@ -84,7 +90,7 @@ static void emit_member(struct emitter *e, int id) {
     int in[3];
     float f[2] = {n->a.f[0], n->a.f[1]};
     for (int k = 0; k < n->nin; k++)
-        in[k] = emit_operand(e, n->in[k]);
+        in[k] = emit_operand(e, n->op == OP_broadcast ? id : n->in[k]);
     if (n->op == OP_broadcast || (n->op == OP_cast && n->dtype == DT_F32)) { /* registers are float32 already */
         e->reg[id] = in[0];
         return;
@@ -158,7 +164,7 @@ static void merge_dims(struct fused_program *q) {
 
 static bool emit_fused(struct plan *p, int unit, int *reg) {
     struct unit *u = &p->unit[unit];
-    struct emitter e = {.p = p, .reg = reg};
+    struct emitter e = {.p = p, .unit = unit, .reg = reg};
     const struct pnode *shape = &p->node[u->member[0]];
     e.f.ndim = shape->ndim;
     memcpy(e.f.dim, shape->dim, sizeof e.f.dim);

@@ -65,12 +65,17 @@ static void fill_addresses(struct program *p) {
 }
 
 enum status program_create(struct program **out, struct graph *g, struct device *d, struct error *e) {
+    return program_create_with(out, g, d, NULL, e);
+}
+
+enum status program_create_with(struct program **out, struct graph *g, struct device *d, const struct plan_options *o,
+                                struct error *e) {
     struct program *p = xcalloc(1, sizeof *p);
     enum status st = ST_OK;
     *out = NULL;
     p->device = d;
     p->dirty = true;
-    p->plan = plan_create(g, NULL);
+    p->plan = plan_create(g, o);
     p->n = p->plan->n_unit;
     p->call = xcalloc((size_t)p->n + 1, sizeof *p->call);
     for (int i = 0; i < p->n; i++) {
