@@ -149,10 +149,10 @@ void augment_free(struct augment *a) {
 static tensor *geometry(struct augment *a, struct graph *g, tensor *img) {
     int m = a->res - 1, out = 2 * (a->res + 2 * GEOM_PAD);
     tensor *fx = graph_input(g, a->filter_geom, 0, DT_F32, "Hz_geom", 2, 1, AUGMENT_GEOM_TAPS);
-    tensor *fy = graph_input(g, a->filter_geom, 0, DT_F32, "Hz_geom", 2, AUGMENT_GEOM_TAPS, 1);
-    tensor *theta = graph_input(g, a->draws, a->at_theta * 4, DT_F32, "theta", 3, a->batch, 2, 3);
     graph_mark_constant(fx);
+    tensor *fy = graph_input(g, a->filter_geom, 0, DT_F32, "Hz_geom", 2, AUGMENT_GEOM_TAPS, 1);
     graph_mark_constant(fy);
+    tensor *theta = graph_input(g, a->draws, a->at_theta * 4, DT_F32, "theta", 3, a->batch, 2, 3);
     tensor *x = reflect_pad2d(g, img, m, m, m, m); /* [N,3R-2,3R-2,C] */
     struct upfirdn up_x = {.up_y = 1, .up_x = 2, .down_y = 1, .down_x = 1, .pad_x0 = 6, .pad_x1 = 5, .gain = 2};
     struct upfirdn up_y = {.up_y = 2, .up_x = 1, .down_y = 1, .down_x = 1, .pad_y0 = 6, .pad_y1 = 5, .gain = 2};
