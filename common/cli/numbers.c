@@ -32,6 +32,20 @@ bool cli_parse_float(const char *text, double min, double max, double *value) {
     return true;
 }
 
+bool cli_parse_size(const char *text, int max, int *width, int *height) {
+    char left[16];
+    size_t n = strcspn(text, "x");
+    long w, h;
+    if (!text[n] || n >= sizeof left)
+        return false;
+    memcpy(left, text, n);
+    left[n] = 0;
+    if (!cli_parse_int(left, 1, max, &w) || !cli_parse_int(text + n + 1, 1, max, &h))
+        return false;
+    *width = (int)w, *height = (int)h;
+    return true;
+}
+
 /* Decimal digits at *p; moves *p behind them. */
 static bool parse_u64(const char **p, uint64_t *value) {
     if (**p < '0' || **p > '9')

@@ -92,6 +92,26 @@ enum status run_open(struct run **out, const char *dir, struct error *e) {
     return ST_OK;
 }
 
+enum status run_check_writable(const char *dir, struct error *e) {
+    char *path = xstrdup(dir);
+    while (access(path, F_OK) != 0 && errno == ENOENT) { /* up to the nearest folder that is there */
+        char *slash = strrchr(path, '/');
+        if (!slash || slash == path) {
+            strcpy(path, slash ? "/" : ".");
+            break;
+        }
+        *slash = 0;
+    }
+    struct stat s;
+    enum status st = ST_OK;
+    if (access(path, W_OK | X_OK) != 0)
+        st = st_fail(e, "folder %s cannot be written: %s", path, strerror(errno));
+    else if (stat(path, &s) != 0 || !S_ISDIR(s.st_mode))
+        st = st_fail(e, "%s is no folder", path);
+    free(path);
+    return st;
+}
+
 enum status run_close(struct run *r, struct error *e) {
     if (!r)
         return ST_OK;

@@ -22,6 +22,8 @@
 struct run;
 /* Makes the folder (and its parents) when it is not there, locks it, removes temporary files of a killed process. */
 enum status run_open(struct run **r, const char *dir, struct error *e);
+/* Could run_open and writing work there? Makes nothing. */
+enum status run_check_writable(const char *dir, struct error *e);
 enum status run_close(struct run *r, struct error *e); /* NULL is fine */
 
 bool run_has_checkpoint(const struct run *r);

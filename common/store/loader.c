@@ -29,7 +29,7 @@ struct loader {
     struct store *store;
     struct loader_options o;
     int64_t length, picture; /* samples; bytes of one picture */
-    int height, width, channels, label_dim;
+    int height, width, channels;
 
     uint8_t *cache;  /* [length,height,width,channels] or NULL */
     uint8_t *cached; /* [length]: 1 = there; atomic */
@@ -64,16 +64,32 @@ void loader_permutation(uint64_t seed, uint64_t epoch, uint32_t *order, int64_t 
     }
 }
 
+static enum status class_of(struct store *s, int64_t index, int *label, struct error *e) {
+    int classes = store_get_meta(s)->label_dim;
+    if (store_label(s, index, label, e) != ST_OK)
+        return st_prefix(ST_FAIL, e, "sample %lld", (long long)index);
+    if (*label < 0 || *label >= classes)
+        return st_fail(e, "sample %lld: label %d is outside 0..%d", (long long)index, *label, classes - 1);
+    return ST_OK;
+}
+
+enum status loader_count_labels(struct store *s, int64_t *counts, struct error *e) {
+    enum status st = ST_OK;
+    const struct store_meta *m = store_get_meta(s);
+    memset(counts, 0, (size_t)m->label_dim * sizeof *counts);
+    for (int64_t i = 0; i < m->length && st == ST_OK; i++) {
+        int label;
+        if ((st = class_of(s, i, &label, e)) == ST_OK)
+            counts[label]++;
+    }
+    return st;
+}
+
 /* Fills one sample: from the cache, or decoded (and then put into the cache). Two workers meeting on one picture (an epoch
  * boundary) write the same bytes to the same place. */
 static enum status fetch(struct loader *l, int64_t index, uint8_t *pixels, int *label, struct error *e) {
-    if (l->o.labels) {
-        enum status st = store_label(l->store, index, label, e);
-        if (st != ST_OK)
-            return st_prefix(ST_FAIL, e, "sample %lld has no usable class label", (long long)index);
-        if (*label < 0 || *label >= l->label_dim)
-            return st_fail(e, "sample %lld: label %d is outside 0..%d", (long long)index, *label, l->label_dim - 1);
-    }
+    if (l->o.labels && class_of(l->store, index, label, e) != ST_OK)
+        return ST_FAIL;
     if (l->cache && __atomic_load_n(&l->cached[index], __ATOMIC_ACQUIRE) == 1) {
         memcpy(pixels, l->cache + index * l->picture, (size_t)l->picture);
         return ST_OK;
@@ -154,7 +170,6 @@ enum status loader_open(struct loader **out, struct store *s, const struct loade
     l->o = *o;
     l->length = m->length;
     l->height = m->height[o->size], l->width = m->width[o->size], l->channels = m->channels;
-    l->label_dim = m->label_dim;
     l->picture = (int64_t)l->height * l->width * l->channels;
     if (l->length <= cache_limit(o) / l->picture) {
         l->cache = malloc((size_t)(l->length * l->picture)); /* an extra: without it every picture is decoded each time */

@@ -36,6 +36,9 @@ void loader_close(struct loader *l); /* NULL is fine */
 enum status loader_next(struct loader *l, const uint8_t **pixels, const int **labels, struct error *e);
 int64_t loader_position(const struct loader *l); /* pictures handed out so far */
 
+/* Samples of each class: counts has meta.label_dim elements. ST_FAIL names a sample without a usable label. */
+enum status loader_count_labels(struct store *s, int64_t *counts, struct error *e);
+
 /* The permutation of 0 .. n-1 that epoch `epoch` uses. */
 void loader_permutation(uint64_t seed, uint64_t epoch, uint32_t *order, int64_t n);
 
