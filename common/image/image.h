@@ -53,13 +53,14 @@ const char *image_looks_like(const void *bytes, size_t size);
 /* Reads the header only. ST_BAD when it is no picture we read, broken, or over the limits. */
 enum status image_probe(const void *bytes, size_t size, struct image_info *info, struct error *e);
 
-/* Decodes to `channels` (1, 3, 4, or 0 = as stored). Alpha is composited on black only when it must be dropped... see
- * image_to_channels. Does not apply the EXIF orientation (image_orient does). A truncated JPEG or PNG is ST_BAD. *im is
+/* Decodes to `channels` (1, 3, 4, or 0 = as stored; grey with alpha is stored as 4), converted as image_to_channels does, except
+ * that a JPEG's own luma is its grey. Does not apply the EXIF orientation (image_orient does). A truncated JPEG or PNG is ST_BAD. *im is
  * fresh on ST_OK and {0} otherwise. */
 enum status image_decode(const void *bytes, size_t size, int channels, struct image *im, struct error *e);
 
-/* JPEG only: decodes at the smallest of the scales 1/8 .. 8/8 whose longer side is at least `side` pixels (the DCT does the
- * shrinking). For other formats and when side <= 0 the full picture. *scale gets decoded width / full width. */
+/* JPEG only: decodes at the smallest of the scales 1/8 1/4 3/8 1/2 1 whose longer side is at least `side` pixels (the DCT does
+ * the shrinking; the scales between 1/2 and 1 are slower than the whole and left out). For other formats and when side <= 0
+ * the full picture. *scale (may be NULL) gets decoded width / full width. */
 enum status image_decode_scaled(const void *bytes, size_t size, int channels, int side, struct image *im, double *scale,
                                 struct error *e);
 

@@ -20,7 +20,7 @@ void numpy_rng_seed(struct numpy_rng *r, uint32_t seed) {
 
 static uint32_t twist(uint32_t upper, uint32_t lower, uint32_t far) {
     uint32_t y = (upper & 0x80000000u) | (lower & 0x7fffffffu);
-    return far ^ y >> 1 ^ ((0u - (y & 1)) & 0x9908b0dfu);
+    return far ^ y >> 1 ^ (y & 1 ? 0x9908b0dfu : 0);
 }
 
 uint32_t numpy_rng_u32(struct numpy_rng *r) {
@@ -42,7 +42,8 @@ double numpy_rng_double(struct numpy_rng *r) {
     return (high * 67108864.0 + low) / 9007199254740992.0;
 }
 
-double numpy_rng_gauss(struct numpy_rng *r) {
+/* NumPy rounds x*x and y*y before adding them: no fused multiply-add here, or the last bit differs. */
+__attribute__((optimize("fp-contract=off"))) double numpy_rng_gauss(struct numpy_rng *r) {
     if (r->has_gauss) {
         r->has_gauss = 0;
         return r->gauss;
