@@ -45,6 +45,7 @@ struct sg2_tensor {
     int64_t dim[4];
     bool trained;       /* false: buffers (noise_const, w_avg, resample_filter) */
     bool conv;          /* [out,in,kh,kw] in files, [out,kh,kw,in] on the device */
+    bool offset_only;   /* the output is linear in it (bias of a ToRGB or of D's last layer): no regulariser depends on it */
     int64_t offset;     /* elements from the start of the flat parameter (or state) buffer; multiples of 64 */
     float init_std, init_value; /* init_std > 0: normal; else constant */
 };
@@ -57,6 +58,7 @@ struct sg2_net {
     struct sg2_tensor *tensors;
     int n_tensors;
     int64_t n_params, n_state; /* elements, padding included (padding is zero and stays zero) */
+    int64_t n_regular;         /* the first n_regular elements of params are those that regularisers depend on */
     struct buffer *params, *state;
 };
 struct sg2_net *sg2_net_create(struct device *d, enum sg2_kind kind, const struct sg2_config *c); /* zeros */

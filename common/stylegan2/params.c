@@ -1,7 +1,8 @@
 /* params.c - the tensors of the two networks: names, shapes, places in two flat buffers, initialisation, conversion.
  *
  * The list is made in the order of the published networks' state dicts. In D everything that FreezeD can freeze therefore comes
- * first, so that a frozen part is a prefix of the flat buffer. Each tensor starts at a multiple of 64 elements (256 bytes).
+ * first, so that a frozen part is a prefix of the flat buffer. Tensors that no regulariser depends on lie at its end, so that a
+ * regulariser's Adam step is one range too. Each tensor starts at a multiple of 64 elements (256 bytes).
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -35,14 +36,10 @@ static struct sg2_tensor *put(struct list *l, bool trained, float init_std, floa
     va_start(args, format);
     vsnprintf(t->name, sizeof t->name, format, args);
     va_end(args);
-    int64_t count = 1;
     for (t->ndim = 0; t->ndim < 4 && dims[t->ndim]; t->ndim++)
-        count *= t->dim[t->ndim] = dims[t->ndim];
+        t->dim[t->ndim] = dims[t->ndim];
     t->trained = trained;
     t->conv = trained && t->ndim == 4;
-    int64_t *total = trained ? &n->n_params : &n->n_state;
-    t->offset = *total;
-    *total += (count + ALIGN - 1) / ALIGN * ALIGN;
     t->init_std = init_std;
     t->init_value = init_value;
     return t;
@@ -88,7 +85,7 @@ static void list_g(struct list *l) {
         }
         snprintf(name, sizeof name, "synthesis.b%d.torgb", res);
         put(l, true, 1, 0, DIMS(c->img_channels, out, 1, 1), "%s.weight", name);
-        put(l, true, 0, 0, DIMS(c->img_channels), "%s.bias", name);
+        put(l, true, 0, 0, DIMS(c->img_channels), "%s.bias", name)->offset_only = true;
         put_affine(l, name, out, c->w_dim);
     }
     put_mapping(l, c->z_dim, c->c_dim, c->w_dim, c->map_layers);
@@ -129,7 +126,7 @@ static void list_d(struct list *l) {
     put(l, true, 0, 0, DIMS(last), "b4.fc.bias");
     int out = c->c_dim ? last : 1;
     put(l, true, 1, 0, DIMS(out, last), "b4.out.weight");
-    put(l, true, 0, 0, DIMS(out), "b4.out.bias");
+    put(l, true, 0, 0, DIMS(out), "b4.out.bias")->offset_only = true;
     for (int res = c->res; res > 4; res /= 2)
         for (int i = 0; i < 5; i++)
             if (i != 1 || res == c->res) {
@@ -141,6 +138,29 @@ static void list_d(struct list *l) {
 
 /* ---- networks ---- */
 
+static int64_t count(const struct sg2_tensor *t) {
+    int64_t n = 1;
+    for (int i = 0; i < t->ndim; i++)
+        n *= t->dim[i];
+    return n;
+}
+
+/* Offsets, in the list's order but for the tensors at the end. */
+static void lay_out(struct sg2_net *n) {
+    for (int last = 0; last < 2; last++) {
+        for (int i = 0; i < n->n_tensors; i++) {
+            struct sg2_tensor *t = &n->tensors[i];
+            if (t->offset_only != last)
+                continue;
+            int64_t *total = t->trained ? &n->n_params : &n->n_state;
+            t->offset = *total;
+            *total += (count(t) + ALIGN - 1) / ALIGN * ALIGN;
+        }
+        if (!last)
+            n->n_regular = n->n_params;
+    }
+}
+
 struct sg2_net *sg2_net_create(struct device *d, enum sg2_kind kind, const struct sg2_config *c) {
     struct sg2_net *n = xcalloc(1, sizeof *n);
     n->kind = kind;
@@ -151,6 +171,7 @@ struct sg2_net *sg2_net_create(struct device *d, enum sg2_kind kind, const struc
         list_g(&l);
     else
         list_d(&l);
+    lay_out(n);
     n->params = buffer_create(d, n->n_params * 4, kind == SG2_G ? "G.params" : "D.params");
     n->state = buffer_create(d, n->n_state * 4, kind == SG2_G ? "G.state" : "D.state");
     return n;
@@ -170,13 +191,6 @@ const struct sg2_tensor *sg2_net_find(const struct sg2_net *n, const char *name)
         if (!strcmp(n->tensors[i].name, name))
             return &n->tensors[i];
     return NULL;
-}
-
-static int64_t count(const struct sg2_tensor *t) {
-    int64_t n = 1;
-    for (int i = 0; i < t->ndim; i++)
-        n *= t->dim[i];
-    return n;
 }
 
 /* The FIR filter [1,3,3,1] x [1,3,3,1], sum 1 (Karras et al. 2020). */

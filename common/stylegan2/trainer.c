@@ -29,6 +29,7 @@ static void lay_out(struct trainer *t) {
     at->draw = place(at, 4);
     for (int i = 0; i < PHASES; i++) {
         at->hyper[i] = place(at, 24);
+        at->hyper_rest[i] = place(at, 24);
         at->mix[i] = place(at, (int64_t)t->c.batch * sg2_num_ws(&t->c.net) * 4);
         at->labels[i] = place(at, label_bytes);
     }
@@ -191,12 +192,17 @@ static bool due(const struct trainer *t, int phase) {
     return t->program[phase] && t->iterations % interval == 0;
 }
 
+static void put_hyper(struct trainer *t, int64_t at, const struct optimised *n, int64_t steps) {
+    const float hyper[6] = {(float)n->lr, (float)n->beta1, (float)n->beta2, (float)t->c.eps,
+                            (float)(1 - pow(n->beta1, (double)steps)), (float)(1 - pow(n->beta2, (double)steps))};
+    memcpy(host(t, at), hyper, sizeof hyper);
+}
+
 static void write_hyper(struct trainer *t, int phase) {
     struct optimised *n = phase == GMAIN || phase == GPL ? &t->g : &t->d;
-    double steps = (double)++n->steps;
-    const float hyper[6] = {(float)n->lr, (float)n->beta1, (float)n->beta2, (float)t->c.eps,
-                            (float)(1 - pow(n->beta1, steps)), (float)(1 - pow(n->beta2, steps))};
-    memcpy(host(t, t->at.hyper[phase]), hyper, sizeof hyper);
+    put_hyper(t, t->at.hyper[phase], n, ++n->steps);
+    if (phase == GMAIN || phase == DMAIN)
+        put_hyper(t, t->at.hyper_rest[phase], n, ++n->main_steps);
 }
 
 /* With probability style_mixing an image takes its layers from a random one on from a second latent. */

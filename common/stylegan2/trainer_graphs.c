@@ -96,32 +96,45 @@ static void count(struct build *b, int which, tensor *value) {
 /* Mean sign; a logit of exactly 0 counts as positive. */
 static tensor *signs(struct build *b, tensor *logits) { return mean_all(b->g, step(b->g, logits, -1, 1)); }
 
-/* Gradient of `loss` for the trained tensors of a network that are not frozen, into its flat buffer, and an Adam step. */
+/* An Adam step for elements start .. end - 1 of the flat buffers. */
+static void adam_range(struct build *b, struct optimised *n, int64_t start, int64_t end, int interval, int64_t hyper) {
+    struct graph *g = b->g;
+    const int64_t size[1] = {end - start};
+    tensor *grad = graph_input_shape(g, n->grad, start * 4, DT_F32, "grad", 1, size);
+    if (interval > 1)
+        grad = scale(g, grad, (float)interval, 0);
+    count(b, S_NONFINITE, sum_all(g, nonfinite(g, grad)));
+    adam(g, graph_input_shape(g, n->net->params, start * 4, DT_F32, "params", 1, size), sanitize(g, grad, 1e5f),
+         graph_input_shape(g, n->m, start * 4, DT_F32, "m", 1, size), graph_input_shape(g, n->v, start * 4, DT_F32, "v", 1, size),
+         control(b, hyper, "hyper", 1, (const int64_t[]){6}));
+}
+
+/* Gradient of `loss` for the trained tensors of a network that are not frozen, into its flat buffer, and an Adam step. Tensors
+ * that no regulariser depends on take no part in its phase: neither their moments nor their count of steps change. */
 static void optimise(struct build *b, struct optimised *n, struct sg2_vars *v, tensor *loss, int interval) {
     struct graph *g = b->g;
-    int params = 0;
-    while (sg2_trained(n->net, params))
-        params++;
-    int trained = params - n->first;
+    bool main_phase = b->phase == GMAIN || b->phase == DMAIN;
+    const struct sg2_tensor *t;
+    int trained = 0, wanted = 0;
+    while (sg2_trained(n->net, trained))
+        trained++;
     tensor **wrt = xcalloc((size_t)trained, sizeof *wrt), **grad = xcalloc((size_t)trained, sizeof *grad);
-    for (int i = 0; i < trained; i++)
-        wrt[i] = sg2_var(v, sg2_trained(n->net, n->first + i)->name);
-    /* some parameters have no part in a regulariser (biases of ToRGB in path length): zeros */
-    graph_vjp(g, loss, scalar(g, 1), wrt, trained, grad, true);
-    for (int i = 0; i < trained; i++) {
-        const struct sg2_tensor *t = sg2_trained(n->net, n->first + i);
-        assign(g, graph_input_shape(g, n->grad, t->offset * 4, DT_F32, t->name, wrt[i]->ndim, wrt[i]->dim), grad[i]);
-    }
+    const struct sg2_tensor **of = xcalloc((size_t)trained, sizeof *of);
+    for (int i = n->first; (t = sg2_trained(n->net, i)); i++)
+        if (main_phase || !t->offset_only) {
+            of[wanted] = t;
+            wrt[wanted++] = sg2_var(v, t->name);
+        }
+    /* a regulariser's gradient for a bias before a leaky ReLU is zero, and counts as a step */
+    graph_vjp(g, loss, scalar(g, 1), wrt, wanted, grad, true);
+    for (int i = 0; i < wanted; i++)
+        assign(g, graph_input_shape(g, n->grad, of[i]->offset * 4, DT_F32, of[i]->name, wrt[i]->ndim, wrt[i]->dim), grad[i]);
     free(wrt);
     free(grad);
-    int64_t start = sg2_trained(n->net, n->first)->offset, size[1] = {n->net->n_params - start};
-    tensor *flat = graph_input_shape(g, n->grad, start * 4, DT_F32, "grad", 1, size);
-    if (interval > 1)
-        flat = scale(g, flat, (float)interval, 0);
-    count(b, S_NONFINITE, sum_all(g, nonfinite(g, flat)));
-    adam(g, graph_input_shape(g, n->net->params, start * 4, DT_F32, "params", 1, size), sanitize(g, flat, 1e5f),
-         graph_input_shape(g, n->m, start * 4, DT_F32, "m", 1, size), graph_input_shape(g, n->v, start * 4, DT_F32, "v", 1, size),
-         control(b, b->t->at.hyper[b->phase], "hyper", 1, (const int64_t[]){6}));
+    free(of);
+    adam_range(b, n, sg2_trained(n->net, n->first)->offset, n->net->n_regular, interval, b->t->at.hyper[b->phase]);
+    if (main_phase)
+        adam_range(b, n, n->net->n_regular, n->net->n_params, interval, b->t->at.hyper_rest[b->phase]);
 }
 
 static void build_gmain(struct build *b) {

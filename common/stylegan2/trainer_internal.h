@@ -22,6 +22,7 @@ struct optimised {
     struct sg2_net *net;
     struct buffer *grad, *m, *v; /* [n_params] */
     int64_t steps;               /* Adam steps of both phases */
+    int64_t main_steps;          /* of the main phase alone: what tensors that no regulariser depends on have seen */
     int first;                   /* trained tensors before this one are frozen (a prefix of the buffer) */
     double lr, beta1, beta2;     /* after the correction for lazy regularisation */
 };
@@ -30,6 +31,7 @@ struct optimised {
 struct control {
     int64_t key;                 /* U64 [2]: seed, index of the first image */
     int64_t hyper[PHASES];       /* F32 [6] for adam */
+    int64_t hyper_rest[PHASES];  /* the same for tensors that no regulariser depends on; main phases */
     int64_t ema;                 /* F32 [1] */
     int64_t draw;                /* F32 [1]: 1 = z and path noise are drawn, 0 = given */
     int64_t mix[PHASES];         /* F32 [N,num_ws,1]: 1 where the first w is used */

@@ -74,6 +74,8 @@ void trainer_items_create(struct trainer *t) {
     on_host(t, "images", DT_I64, &t->images, 1);
     on_host(t, "iterations", DT_I64, &t->iterations, 1);
     on_host(t, "adam_G.steps", DT_I64, &t->g.steps, 1);
+    on_host(t, "adam_G.main_steps", DT_I64, &t->g.main_steps, 1);
+    on_host(t, "adam_D.main_steps", DT_I64, &t->d.main_steps, 1);
     on_host(t, "adam_D.steps", DT_I64, &t->d.steps, 1);
     on_host(t, "augment_p", DT_F64, &t->augment_p, 1);
     on_host(t, "ada_r_t", DT_F64, &t->r_t, 1);
