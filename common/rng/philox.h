@@ -32,8 +32,8 @@ PHILOX_FN void philox4x32(uint64_t seed, uint64_t index, uint32_t use, uint32_t 
     out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
 }
 
-/* In (0, 1): never 0 and never 1, 24 bits. */
-PHILOX_FN float philox_unit(uint32_t bits) { return ((float)(bits >> 8) + 0.5f) * (1.0f / 16777216.0f); }
+/* In (0, 1): never 0 and never 1. 23 bits and a half, the most that float32 holds without rounding up to 1. */
+PHILOX_FN float philox_unit(uint32_t bits) { return ((float)(bits >> 9) + 0.5f) * (1.0f / 8388608.0f); }
 
 #ifndef __CUDACC__
 /* n numbers of (seed, index, use), block 0 onwards. Normal by Box-Muller in float64, so CPU results do not depend on libm's
