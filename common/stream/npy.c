@@ -344,16 +344,13 @@ void npy_free(struct npy *a) {
     *a = (struct npy){0};
 }
 
-enum status npy_write(FILE *f, const char *type, int ndim, const int64_t *dim, const void *data, struct error *e) {
+enum status npy_write_header(FILE *f, const char *type, int ndim, const int64_t *dim, struct error *e) {
     char head[512], tuple[256] = "";
-    int64_t count = 1;
     size_t at = 0;
     if (ndim < 0 || ndim > NPY_MAX_DIM || (strcmp(type, "<f4") && strcmp(type, "<f8")))
         return st_fail(e, "write .npy: %d dimensions of %s", ndim, type);
-    for (int i = 0; i < ndim; i++) {
+    for (int i = 0; i < ndim; i++)
         at += (size_t)snprintf(tuple + at, sizeof tuple - at, i ? ", %lld" : "%lld", (long long)dim[i]);
-        count *= dim[i];
-    }
     int n = snprintf(head + 10, sizeof head - 10, "{'descr': '%s', 'fortran_order': False, 'shape': (%s%s), }", type, tuple,
                      ndim == 1 ? "," : "");
     while ((10 + n + 1) % 64) /* data starts on a multiple of 64 bytes */
@@ -362,8 +359,19 @@ enum status npy_write(FILE *f, const char *type, int ndim, const int64_t *dim, c
     memcpy(head, MAGIC "\1\0", 8);
     head[8] = (char)(n & 255);
     head[9] = (char)(n >> 8);
-    size_t size = (size_t)count * (type[2] == '4' ? 4 : 8);
-    if (fwrite(head, 1, (size_t)n + 10, f) != (size_t)n + 10 || (size && fwrite(data, 1, size, f) != size))
+    if (fwrite(head, 1, (size_t)n + 10, f) != (size_t)n + 10)
+        return st_fail(e, "write .npy: %s", strerror(errno));
+    return ST_OK;
+}
+
+enum status npy_write(FILE *f, const char *type, int ndim, const int64_t *dim, const void *data, struct error *e) {
+    enum status st = npy_write_header(f, type, ndim, dim, e);
+    if (st != ST_OK)
+        return st;
+    size_t size = type[2] == '4' ? 4 : 8;
+    for (int i = 0; i < ndim; i++)
+        size *= (size_t)dim[i];
+    if (size && fwrite(data, 1, size, f) != size)
         return st_fail(e, "write .npy: %s", strerror(errno));
     return ST_OK;
 }

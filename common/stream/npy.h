@@ -37,5 +37,7 @@ void npy_free(struct npy *a);
 
 /* descr: "<f4" or "<f8" and data accordingly. */
 enum status npy_write(FILE *f, const char *descr, int ndim, const int64_t *dim, const void *data, struct error *e);
+/* The head only: the caller writes the data behind it, piece by piece. */
+enum status npy_write_header(FILE *f, const char *descr, int ndim, const int64_t *dim, struct error *e);
 
 #endif
