@@ -577,7 +577,8 @@ tensor *maxpool2d(struct graph *g, tensor *x, int size, int stride, int pad) { r
 tensor *avgpool2d(struct graph *g, tensor *x, int size, int stride, int pad) { return pool(g, OP_avgpool2d, x, size, stride, pad); }
 
 static tensor *draw(struct graph *g, enum op op, tensor *key, uint32_t use, int ndim, const int64_t *dim) {
-    GRAPH_CHECK(key->dtype == DT_U64 && tensor_count(key) == 2, "%s: key %s is not U64 [2]", op_name(op), shape_text(key));
+    GRAPH_CHECK(key->dtype == DT_U64 && (tensor_count(key) == 2 || (key->ndim == 2 && key->dim[0] == dim[0] && key->dim[1] == 2)),
+                "%s: key %s is neither U64 [2] nor U64 [%lld,2]", op_name(op), shape_text(key), (long long)dim[0]);
     tensor *t = node(g, op, DT_F32, ndim, dim, 1, IN(key));
     t->a.i[0] = use;
     return t;

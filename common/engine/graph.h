@@ -167,7 +167,7 @@ tensor *maxpool2d(struct graph *g, tensor *x, int size, int stride, int pad);
 tensor *avgpool2d(struct graph *g, tensor *x, int size, int stride, int pad);
 
 /* Philox numbers keyed by (seed, first image index + n, use) for row n of dim[0] (common/rng/philox.h). key: U64 [2] =
- * {seed, index of row 0}, in a buffer, so it can change from run to run. F32. */
+ * {seed, index of row 0}, or U64 [dim[0],2] = {seed, index} of each row; in a buffer, so it can change from run to run. F32. */
 tensor *random_normal(struct graph *g, tensor *key, uint32_t use, int ndim, const int64_t *dim);
 tensor *random_uniform(struct graph *g, tensor *key, uint32_t use, int ndim, const int64_t *dim);
 
