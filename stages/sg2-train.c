@@ -266,11 +266,11 @@ static void write_snapshot(struct training *t) {
     free(network);
 }
 
-static void write_tick(struct training *t, int64_t from, double spent, double maintenance, double all) {
+static void write_tick(struct training *t, int64_t number, int64_t from, double spent, double maintenance, double all) {
     struct trainer_stats s = trainer_read_stats(t->trainer);
     int64_t now = trainer_images(t->trainer);
     bool cuda = !strcmp(device_name(t->device), "cuda");
-    struct tick tick = {.number = (double)((now + t->tick - 1) / t->tick), .from = from, .to = now, .total = t->total, .seconds = spent,
+    struct tick tick = {.number = (double)number, .from = from, .to = now, .total = t->total, .seconds = spent,
                         .maintenance = maintenance, .all_seconds = all,
                         .peak_gpu_bytes = cuda ? (double)device_peak_bytes(t->device) : 0};
     struct error e;
@@ -351,7 +351,7 @@ static void train(struct training *t) {
             continue;
         if (tick) {
             double now = cli_seconds();
-            write_tick(t, last, now - tick_started, maintenance, t->seconds + now - started);
+            write_tick(t, next / t->tick, last, now - tick_started, maintenance, t->seconds + now - started);
             next = (images / t->tick + 1) * t->tick;
             last = images;
             tick_started = now;
