@@ -36,8 +36,10 @@ void sample_add_step(struct sample *s, const char *tool, cJSON *fields) {
     cJSON *step = cJSON_CreateObject();
     cJSON_AddStringToObject(step, "tool", tool);
     cJSON_AddStringToObject(step, "version", FACEMILL_VERSION);
-    while (fields && fields->child)
-        cJSON_AddItemToObject(step, fields->child->string, cJSON_DetachItemViaPointer(fields, fields->child));
+    for (cJSON *item; fields && (item = fields->child);) {
+        cJSON_DetachItemViaPointer(fields, item); /* before the call below: arguments are evaluated in any order */
+        cJSON_AddItemToObject(step, item->string, item);
+    }
     cJSON_Delete(fields);
     cJSON_AddItemToArray(steps, step);
 }
