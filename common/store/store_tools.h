@@ -1,0 +1,28 @@
+/* store_tools.h - whole stores: checking one, joining several. Nothing is printed here. */
+#ifndef FACEMILL_STORE_TOOLS_H
+#define FACEMILL_STORE_TOOLS_H
+
+#include "common/store/store_write.h"
+
+/* Decodes every picture with `jobs` threads, and checks sizes, channels, codec, keys, JSON, labels, the index of source hashes
+ * and the content hash. report is called for each thing wrong, in order, with a line that names the record. tick is called
+ * after each sample. Returns the number of things wrong. */
+int64_t store_check(struct store *s, int jobs, void (*report)(const char *line, void *data), void (*tick)(void *data), void *data);
+
+/* Joins stores of equal sizes, channels and codec, in the order given, into a new one. Pictures are copied as they are, so the
+ * content hash is that of packing the same samples one after the other. Class names are united; stores with and without labels
+ * do not mix. With dedupe a sample whose source picture is in the new store already is left out. It is built beside `out`
+ * (OUT.tmp-PID) and renamed when it is whole. settings (taken) goes into the provenance, together with the inputs' hashes. */
+struct merge_options {
+    bool dedupe, replace;
+    cJSON *settings;
+    void (*tick)(void *data);
+    void *data;
+};
+struct merge_count {
+    int64_t in, out;
+};
+enum status store_merge(const char *out, char **inputs, int n, const struct merge_options *o, struct merge_count *count,
+                        struct error *e);
+
+#endif

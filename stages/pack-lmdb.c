@@ -1,0 +1,515 @@
+/* pack-lmdb.c - pictures into an LMDB store that the common StyleGAN2 loaders read, and what one does with such stores:
+ * merge, check, unpack, ls. The work is done in common/store; here are options, messages and exit codes.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/cli/cli.h"
+#include "common/store/pack.h"
+#include "common/store/store_tools.h"
+
+static struct {
+    const char *size, *labels, *rejects, *out;
+    int filter, crop, codec, channels;
+    long quality, jobs, limit;
+    double max_reject;
+    bool dedupe, append, resume, force, json, quiet;
+} o = {.labels = "auto", .channels = 1, .quality = 95, .max_reject = 0.5};
+
+static const enum image_format codecs[] = {IMAGE_JPEG, IMAGE_PNG, IMAGE_PPM};
+static const int channel_counts[] = {1, 3, 4};
+
+static const struct cli_option options[] = {
+    {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Pictures"},
+    {'s', "size", "N|WxH,...", CLI_STRING, &o.size, 0, 0, "one or several sizes (default: that of the first picture; unpack: the largest)"},
+    {0, "filter", IMAGE_FILTERS, CLI_CHOICE, &o.filter, 0, 0, "for resizing"},
+    {0, "crop", RECORD_CROPS, CLI_CHOICE, &o.crop, 0, 0, "pictures of another shape: reject, or cut to the centre"},
+    {0, "codec", "jpg|png|raw", CLI_CHOICE, &o.codec, 0, 0, "how pictures are stored (raw = PPM)"},
+    {0, "quality", "N", CLI_INT, &o.quality, 1, 100, "of JPEG; 4:4:4 from 90 on"},
+    {0, "channels", "1|3|4", CLI_CHOICE, &o.channels, 0, 0, "grey, RGB, or RGBA (png only)"},
+    {0, "labels", "FROM", CLI_STRING, &o.labels, 0, 0, "auto (.cls, JSON, dataset.json), none, folder, or a FILE of names and classes"},
+    {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Store"},
+    {0, "dedupe", NULL, CLI_FLAG, &o.dedupe, 0, 0, "leave out pictures whose file is in the store already (SHA-256)"},
+    {0, "append", NULL, CLI_FLAG, &o.append, 0, 0, "add to an existing store"},
+    {0, "resume", NULL, CLI_FLAG, &o.resume, 0, 0, "go on where an interrupted run on the same input stopped"},
+    {0, "force", NULL, CLI_FLAG, &o.force, 0, 0, "replace an existing store"},
+    {0, "limit", "N", CLI_INT, &o.limit, 0, 2000000000, "stop after N samples (0 = all)"},
+    {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Running"},
+    {'j', "jobs", "N", CLI_INT, &o.jobs, 1, 256, "worker threads (default: the processors at hand)"},
+    {0, "rejects", "FILE", CLI_STRING, &o.rejects, 0, 0, "write a JSON line for each rejected sample"},
+    {0, "max-reject", "N", CLI_FLOAT, &o.max_reject, 0, 1e15, "exit 3 when more are rejected: a number, or a share below 1"},
+    {'o', "out", "DIR", CLI_STRING, &o.out, 0, 0, "unpack: write files instead of a sample stream"},
+    {0, "json", NULL, CLI_FLAG, &o.json, 0, 0, "ls: print JSON"},
+    {'q', "quiet", NULL, CLI_FLAG, &o.quiet, 0, 0, "print errors only"},
+    {0}};
+
+static const struct cli_program program = {
+    .name = "pack-lmdb",
+    .synopsis = "[options] STORE [INPUT...]  |  merge OUT IN...  |  check|unpack|ls [options] STORE",
+    .purpose = "Packs a sample stream (stdin), folders, picture files, tar files or dataset zips into an LMDB store.",
+    .options = options,
+    .examples = "face-align photos/ | pack-lmdb --size 128 faces.lmdb\n"
+                "pack-lmdb --size 256,128 --codec png --crop center faces.lmdb dataset.zip\n"
+                "pack-lmdb unpack faces.lmdb | tar tv\n"};
+
+/* ---- which options go with which command ---- */
+
+static void refuse_options(const char *command, const char *allowed) {
+    for (const struct cli_option *x = options; x->name || x->type == CLI_HEADING; x++) {
+        char word[40];
+        if (!x->name || !cli_given(x->name))
+            continue;
+        snprintf(word, sizeof word, " %s ", x->name);
+        if (!strstr(allowed, word))
+            cli_usage("%s takes no --%s", command, x->name);
+    }
+}
+
+/* ---- sizes ---- */
+
+static int larger_first(const void *a, const void *b) { return ((const int *)b)[0] - ((const int *)a)[0]; }
+
+/* "128", "256,128", "96x128" (width x height) into the format, the highest first. */
+static void parse_sizes(const char *text, struct store_format *f) {
+    int pair[8][2]; /* height, width */
+    char *copy = xstrdup(text), *rest = copy, *word;
+    while ((word = strsep(&rest, ","))) {
+        long width, height;
+        char *x = strchr(word, 'x');
+        if (x)
+            *x = 0;
+        if (!cli_parse_int(word, 1, IMAGE_MAX_SIDE, &width) || !cli_parse_int(x ? x + 1 : word, 1, IMAGE_MAX_SIDE, &height) ||
+            width * height > IMAGE_MAX_PIXELS)
+            cli_usage("--size takes sizes such as 128 or 256,128 or 96x128 (width x height), not \"%s\"", text);
+        if (f->n_sizes == 8)
+            cli_usage("--size takes at most 8 sizes");
+        pair[f->n_sizes][0] = (int)height;
+        pair[f->n_sizes++][1] = (int)width;
+    }
+    free(copy);
+    qsort(pair, (size_t)f->n_sizes, sizeof *pair, larger_first);
+    for (int i = 0; i < f->n_sizes; i++) {
+        f->height[i] = pair[i][0];
+        f->width[i] = pair[i][1];
+        if (i && f->height[i] == f->height[i - 1])
+            cli_usage("--size %s: the heights must differ", text);
+        if (labs((long)f->width[i] * f->height[0] - (long)f->width[0] * f->height[i]) * 2 > f->height[0])
+            cli_usage("--size %s: all sizes must have one shape", text);
+    }
+}
+
+/* ---- packing ---- */
+
+struct run {
+    struct cli_rejects rejects;
+    struct cli_progress progress;
+    int64_t duplicates;
+};
+
+static void on_reject(const char *source, const char *reason, bool duplicate, void *data) {
+    struct run *r = data;
+    r->duplicates += duplicate;
+    cli_reject(&r->rejects, source, reason);
+}
+
+static void on_tick(void *data) { cli_progress_add(&((struct run *)data)->progress, 1); }
+
+static bool is_store(const char *path) {
+    char *file = xasprintf("%s/data.mdb", path);
+    struct stat sb;
+    bool yes = !stat(file, &sb) || (!stat(path, &sb) && S_ISREG(sb.st_mode));
+    free(file);
+    return yes;
+}
+
+/* What made the store: the options that change it, and the inputs. */
+static cJSON *provenance(char **inputs, int n) {
+    static const char *const silent[] = {"jobs", "quiet", "verbose", "rejects", "max-reject", "append", "resume", "force", "json", "out"};
+    char *text = cli_settings_json();
+    cJSON *entry = cJSON_CreateObject(), *settings = cJSON_Parse(text);
+    free(text);
+    for (size_t i = 0; i < sizeof silent / sizeof *silent; i++)
+        cJSON_DeleteItemFromObjectCaseSensitive(settings, silent[i]);
+    cJSON_AddStringToObject(entry, "tool", cli_version());
+    cJSON_AddItemToObject(entry, "options", settings);
+    cJSON_AddItemToObject(entry, "inputs", cJSON_CreateStringArray((const char *const *)inputs, n));
+    return entry;
+}
+
+/* An option of the interrupted run, which holds for the resumed one too; giving another value is a mistake. */
+static const cJSON *earlier(const struct store_writer *w, const char *name) {
+    const cJSON *list = cJSON_GetObjectItemCaseSensitive(store_writer_json(w), "provenance");
+    const cJSON *last = cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1);
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(last, "options"), name);
+}
+
+static const char *resumed_labels(const struct store_writer *w) {
+    const cJSON *labels = earlier(w, "labels");
+    const char *before = cJSON_IsString(labels) ? labels->valuestring : o.labels;
+    if (cli_given("labels") && strcmp(before, o.labels))
+        cli_die("%s: the interrupted run had --labels %s, not %s", "--resume", before, o.labels);
+    return before;
+}
+
+static bool resumed_dedupe(const struct store_writer *w) {
+    bool before = cJSON_IsTrue(earlier(w, "dedupe"));
+    if (cli_given("dedupe") && before != o.dedupe)
+        cli_die("--resume: the interrupted run was %s --dedupe", before ? "with" : "without");
+    return before;
+}
+
+/* Going on with a store: its format holds, and what the user asks for must agree with it. */
+static void adopt_format(const char *path, const struct store_writer *w, struct recipe *r) {
+    static const char *const filters = IMAGE_FILTERS, *const crops = RECORD_CROPS;
+    const struct store_format asked = r->format, *f = store_writer_format(w);
+    bool same_sizes = !o.size || asked.n_sizes == f->n_sizes;
+    for (int i = 0; o.size && same_sizes && i < f->n_sizes; i++)
+        same_sizes = asked.width[i] == f->width[i] && asked.height[i] == f->height[i];
+    if (!same_sizes)
+        cli_die("%s: the store has other sizes than --size %s (pack-lmdb ls shows them)", path, o.size);
+    if (cli_given("codec") && asked.codec != f->codec)
+        cli_die("%s: the store has another codec than --codec asks for (pack-lmdb ls shows it)", path);
+    if (cli_given("channels") && asked.channels != f->channels)
+        cli_die("%s: the store has %d channels, not %d", path, f->channels, asked.channels);
+    r->format = *f;
+    if (cli_given("quality") || !f->quality)
+        r->format.quality = asked.quality;
+    const struct { const char *name, *list, *stored; int *value; } named[] = {
+        {"filter", filters, f->filter, (int *)&r->filter}, {"crop", crops, f->crop, (int *)&r->crop}};
+    for (int k = 0; k < 2; k++) { /* the store's own unless the user names another */
+        int i = 0;
+        for (const char *p = named[k].list; named[k].stored && !cli_given(named[k].name) && p; i++) {
+            size_t n = strcspn(p, "|");
+            if (strlen(named[k].stored) == n && !memcmp(p, named[k].stored, n))
+                *named[k].value = i;
+            p = p[n] ? p + n + 1 : NULL;
+        }
+    }
+}
+
+static const char *choice(const char *list, int i, char out[16]) {
+    while (i-- > 0)
+        list = strchr(list, '|') + 1;
+    snprintf(out, 16, "%.*s", (int)strcspn(list, "|"), list);
+    return out;
+}
+
+static void load_names(const struct store_writer *w, struct label_names *names) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(store_writer_json(w), "classes")) {
+        if (cJSON_IsString(item))
+            label_names_number(names, item->valuestring);
+    }
+}
+
+static int pack(const char *path, char **inputs, int n) {
+    static char *standard_input[] = {"-"};
+    struct error e;
+    struct run run = {0};
+    char filter[16], crop[16];
+    refuse_options("packing", " size filter crop codec quality channels labels dedupe append resume force limit jobs rejects "
+                              "max-reject quiet ");
+    if (o.append + o.resume + o.force > 1)
+        cli_usage("--append, --resume and --force exclude each other");
+    if (!n) {
+        inputs = standard_input;
+        n = 1;
+    }
+    struct pack_options p = {.path = path, .jobs = (int)o.jobs, .limit = o.limit, .dedupe = o.dedupe, .replace = o.force};
+    p.recipe = (struct recipe){.filter = (enum image_filter)o.filter, .crop = (enum record_crop)o.crop};
+    p.recipe.format = (struct store_format){.channels = channel_counts[o.channels], .codec = codecs[o.codec],
+                                            .quality = (int)o.quality, .filter = choice(IMAGE_FILTERS, o.filter, filter),
+                                            .crop = choice(RECORD_CROPS, o.crop, crop)};
+    if (o.size)
+        parse_sizes(o.size, &p.recipe.format);
+    if (p.recipe.format.channels == 4 && p.recipe.format.codec != IMAGE_PNG && !o.append && !o.resume)
+        cli_usage("--channels 4 needs --codec png");
+    bool there = is_store(path);
+    if (there && !o.append && !o.resume && !o.force)
+        cli_die("%s: there is a store already (--append adds to it, --resume goes on with it, --force replaces it)", path);
+    if (!there && o.append)
+        cli_die("%s: there is no such store to append to", path);
+    for (int i = 0; i < n; i++)
+        if (!strcmp(inputs[i], "-"))
+            cli_need_stream_stdin("a sample stream (or name folders, pictures, zips)");
+
+    struct label_names names = {0};
+    struct label_table *table = NULL;
+    const char *labels_from = o.labels;
+    if (there && !o.force) {
+        if (store_extend(&p.writer, path, &e) != ST_OK)
+            cli_die("%s", e.text);
+        adopt_format(path, p.writer, &p.recipe);
+        load_names(p.writer, &names);
+        if (o.resume) {
+            p.resume = true;
+            labels_from = resumed_labels(p.writer);
+            p.dedupe = resumed_dedupe(p.writer);
+        }
+    }
+    enum input_labels labels = !strcmp(labels_from, "auto")     ? INPUT_LABELS_AUTO
+                               : !strcmp(labels_from, "none")   ? INPUT_LABELS_NONE
+                               : !strcmp(labels_from, "folder") ? INPUT_LABELS_FOLDER
+                                                                : INPUT_LABELS_TABLE;
+    if (labels == INPUT_LABELS_TABLE) {
+        if (label_table_read(&table, labels_from, &e) != ST_OK)
+            cli_die("--labels %s: %s", labels_from, e.text);
+        if (!table)
+            cli_die("--labels %s: there are no labels in it", labels_from);
+        const struct label_names *own = label_table_names(table);
+        for (int i = 0; i < own->n; i++)
+            if (label_names_number(&names, own->name[i]) != i)
+                cli_die("--labels %s: its classes are not those of the store", labels_from);
+    }
+    struct input *in;
+    if (input_open(&in, inputs, n, labels, table, &names, &e) != ST_OK)
+        cli_die("%s", e.text);
+    cli_rejects_open(&run.rejects, o.rejects);
+    cli_progress_start(&run.progress, "pictures", 0);
+    p.names = &names;
+    p.session = provenance(inputs, n);
+    p.reject = on_reject;
+    p.tick = on_tick;
+    p.data = &run;
+    struct pack_result result;
+    enum status st = pack_run(in, &p, &result, &e);
+    cli_progress_end(&run.progress);
+
+    int code = EXIT_OK;
+    if (st != ST_OK) {
+        cli_error("%s", e.text);
+        code = EXIT_FAILED;
+        if (result.made)
+            cli_info("%s: %lld samples are safe in it; --resume goes on from there", path, (long long)result.length);
+    } else if (!result.made || !result.length) {
+        cli_error("%s: no sample was packed: no store was made", path);
+        code = EXIT_FAILED;
+    }
+    if (input_close(in))
+        code = EXIT_FAILED;
+    run.rejects.in = result.in;
+    run.rejects.out = result.out;
+    /* duplicates were asked to be left out: they do not count towards --max-reject */
+    double share = result.in ? (double)(result.rejected - run.duplicates) / (double)result.in : 0;
+    bool over = o.max_reject > 0 && o.max_reject < 1 ? share > o.max_reject : (double)(result.rejected - run.duplicates) > o.max_reject;
+    int closed = cli_rejects_close(&run.rejects, 1e15);
+    if (code == EXIT_OK)
+        code = closed != EXIT_OK ? closed : over ? EXIT_REJECTED : EXIT_OK;
+    if (result.made && code == EXIT_OK)
+        cli_info("%s: %lld samples%s", path, (long long)result.length, result.known ? " (resumed)" : "");
+    label_table_free(table);
+    label_names_free(&names);
+    return code;
+}
+
+/* ---- the other commands ---- */
+
+static int merge(char **operand, int n) {
+    refuse_options("merge", " dedupe force quiet ");
+    if (n < 2)
+        cli_usage("merge takes the new store and the stores to join");
+    struct run run = {0};
+    struct merge_count count;
+    struct error e;
+    cJSON *settings = provenance(operand + 1, n - 1);
+    struct merge_options m = {.dedupe = o.dedupe, .replace = o.force, .settings = settings, .tick = on_tick, .data = &run};
+    cli_progress_start(&run.progress, "samples", 0);
+    enum status st = store_merge(operand[0], operand + 1, n - 1, &m, &count, &e);
+    cli_progress_end(&run.progress);
+    cJSON_Delete(settings);
+    if (st != ST_OK)
+        cli_die("%s", e.text);
+    cli_info("in %lld, out %lld, duplicates %lld", (long long)count.in, (long long)count.out, (long long)(count.in - count.out));
+    return EXIT_OK;
+}
+
+static struct store *open_store(const char *path) {
+    struct store *s;
+    struct error e;
+    if (store_open(&s, path, &e) != ST_OK)
+        cli_die("%s", e.text);
+    return s;
+}
+
+static void on_problem(const char *line, void *data) {
+    (void)data;
+    cli_error("%s", line);
+}
+
+static int check(const char *path) {
+    refuse_options("check", " jobs quiet ");
+    struct run run = {0};
+    struct store *s = open_store(path);
+    const struct store_meta *m = store_get_meta(s);
+    cli_progress_start(&run.progress, "samples", m->length);
+    int64_t problems = store_check(s, (int)o.jobs, on_problem, on_tick, &run);
+    cli_progress_end(&run.progress);
+    if (problems)
+        cli_error("%s: %lld problems in %lld samples", path, (long long)problems, (long long)m->length);
+    else
+        cli_info("%s: %lld samples of %d sizes, all whole", path, (long long)m->length, m->n_sizes);
+    store_close(s);
+    return problems ? EXIT_FAILED : EXIT_OK;
+}
+
+/* Which of the store's sizes --size asks for. */
+static int pick_size(const struct store_meta *m, const char *path) {
+    struct store_format f = {0};
+    if (!o.size)
+        return 0;
+    parse_sizes(o.size, &f);
+    for (int i = 0; i < m->n_sizes && f.n_sizes == 1; i++)
+        if (m->height[i] == f.height[0] && (m->width[i] == f.width[0] || f.width[0] == f.height[0]))
+            return i;
+    cli_die("%s: no size %s in it (pack-lmdb ls shows the sizes)", path, o.size);
+}
+
+static enum status load_sample(struct store *s, int size, int64_t i, struct sample *sample, struct error *e) {
+    const void *data;
+    const char *text;
+    size_t bytes;
+    int label;
+    sample_free(sample);
+    store_text(s, "key", i, &text, &bytes);
+    if (text && bytes < SAMPLE_KEY_MAX && !memchr(text, 0, bytes))
+        memcpy(sample->key, text, bytes); /* the sample is zeroed: it ends there */
+    else
+        snprintf(sample->key, sizeof sample->key, "%05lld", (long long)i);
+    enum status st = store_picture(s, size, i, &data, &bytes, e);
+    if (st != ST_OK)
+        return st;
+    sample->format = image_detect(data, bytes);
+    if (sample->format == IMAGE_UNKNOWN)
+        return st_bad(e, "sample %lld is no picture (pack-lmdb check)", (long long)i);
+    bytes_append(&sample->picture, data, bytes);
+    store_text(s, "json", i, &text, &bytes);
+    if (text && bytes <= SAMPLE_JSON_MAX && !(sample->json = cJSON_ParseWithLength(text, bytes)))
+        return st_bad(e, "sample %lld: its JSON is broken (pack-lmdb check)", (long long)i);
+    store_text(s, "label", i, &text, &bytes);
+    if (text && store_label(s, i, &label, e) == ST_OK) {
+        sample->extras = xcalloc(1, sizeof *sample->extras);
+        sample->n_extras = 1;
+        sample->extras[0].suffix = xstrdup(".cls");
+        bytes_append(&sample->extras[0].bytes, text, bytes);
+    }
+    return ST_OK;
+}
+
+static int unpack(const char *path) {
+    refuse_options("unpack", " size out limit rejects max-reject quiet ");
+    struct run run = {0};
+    struct sample sample = {0};
+    struct sample_writer *w = NULL;
+    struct error e;
+    struct store *s = open_store(path);
+    const struct store_meta *m = store_get_meta(s);
+    int size = pick_size(m, path);
+    int64_t n = o.limit && o.limit < m->length ? o.limit : m->length;
+    if (!o.out)
+        cli_need_binary_stdout("a sample stream");
+    if (!o.out && sample_writer_open(&w, 1, &e) != ST_OK)
+        cli_die("%s", e.text);
+    if (o.out && mkdir(o.out, 0777) && (errno != EEXIST || rmdir(o.out) || mkdir(o.out, 0777)))
+        cli_die("%s: %s", o.out, errno == ENOTEMPTY || errno == EEXIST ? "there is something in it: unpack into a new folder" : strerror(errno));
+    cli_rejects_open(&run.rejects, o.rejects);
+    cli_progress_start(&run.progress, "samples", n);
+    for (int64_t i = 0; i < n; i++) {
+        run.rejects.in++;
+        enum status st = load_sample(s, size, i, &sample, &e);
+        if (st == ST_OK && w)
+            st = sample_write(w, &sample, &e);
+        if (st == ST_OK && o.out) {
+            char *file = xasprintf("%s/%s.%s", o.out, sample.key, image_format_name(sample.format));
+            if (!access(file, F_OK))
+                st = st_bad(&e, "a sample of this key is there already");
+            else
+                st = sample_write_folder(o.out, &sample, sample.format == IMAGE_PPM ? IMAGE_PNG : IMAGE_UNKNOWN, 95, &e);
+            free(file);
+        }
+        if (st == ST_FAIL)
+            cli_die("%s", e.text);
+        if (st == ST_BAD)
+            cli_reject(&run.rejects, sample.key, e.text);
+        else
+            run.rejects.out++;
+        on_tick(&run);
+    }
+    cli_progress_end(&run.progress);
+    sample_free(&sample);
+    if (w && sample_writer_close(w, &e) != ST_OK)
+        cli_die("%s", e.text);
+    store_close(s);
+    return cli_rejects_close(&run.rejects, o.max_reject);
+}
+
+static int list(const char *path) {
+    refuse_options("ls", " json quiet ");
+    struct store *s = open_store(path);
+    const struct store_meta *m = store_get_meta(s);
+    cJSON *json = store_meta_json(s) ? cJSON_Duplicate(store_meta_json(s), true) : cJSON_CreateObject();
+    if (m->foreign) {
+        cJSON_AddStringToObject(json, "format", "foreign");
+        cJSON *sizes = cJSON_AddArrayToObject(json, "sizes");
+        for (int i = 0; i < m->n_sizes; i++) {
+            cJSON *size = cJSON_CreateObject();
+            cJSON_AddNumberToObject(size, "width", m->width[i]);
+            cJSON_AddNumberToObject(size, "height", m->height[i]);
+            cJSON_AddItemToArray(sizes, size);
+        }
+        cJSON_AddNumberToObject(json, "channels", m->channels);
+        cJSON_AddStringToObject(json, "codec", image_format_name(m->codec));
+        cJSON_AddNumberToObject(json, "length", (double)m->length);
+        cJSON_AddNumberToObject(json, "label_dim", 0);
+    }
+    cJSON_AddNumberToObject(json, "bytes", (double)store_bytes(s));
+    if (o.json) {
+        char *text = cJSON_Print(json);
+        printf("%s\n", text);
+        free(text);
+    } else {
+        printf("%s: %lld samples", path, (long long)m->length);
+        for (int i = 0; i < m->n_sizes; i++)
+            printf("%s%dx%d", i ? ", " : " of ", m->width[i], m->height[i]);
+        printf(", %d channels, %s\n", m->channels, m->codec == IMAGE_PPM ? "raw" : image_format_name(m->codec));
+        printf("  %.1f MB, %.1f KB a sample\n", (double)store_bytes(s) / 1e6,
+               m->length ? (double)store_bytes(s) / 1e3 / (double)m->length : 0.0);
+        if (m->label_dim)
+            printf("  labels 0 to %d\n", m->label_dim - 1);
+        if (m->foreign)
+            printf("  made by another program\n");
+        else
+            printf("  content %s\n", m->content_hash);
+        const cJSON *entry;
+        cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(json, "provenance")) {
+            char *text = cJSON_PrintUnformatted(entry);
+            printf("  made by %s\n", text);
+            free(text);
+        }
+    }
+    cJSON_Delete(json);
+    store_close(s);
+    return EXIT_OK;
+}
+
+int main(int argc, char **argv) {
+    o.jobs = cli_processors();
+    int first = cli_start(&program, argc, argv), n = argc - first;
+    char **operand = argv + first;
+    signal(SIGXFSZ, SIG_IGN); /* a file size limit is a full disk, not the end of the world */
+    if (n < 1)
+        cli_usage("name a store");
+    const struct { const char *name; int (*run)(const char *path); } commands[] = {{"check", check}, {"unpack", unpack}, {"ls", list}};
+    if (!strcmp(operand[0], "merge"))
+        return cli_finish(merge(operand + 1, n - 1));
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
+        if (!strcmp(operand[0], commands[i].name)) {
+            if (n != 2)
+                cli_usage("%s takes one store", commands[i].name);
+            return cli_finish(commands[i].run(operand[1]));
+        }
+    return cli_finish(pack(operand[0], operand + 1, n - 1));
+}
