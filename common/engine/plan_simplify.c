@@ -210,6 +210,23 @@ static void guard_reads(struct state *s, const struct pnode *x) {
     }
 }
 
+/* A copy of a window may only be folded into the window itself when nothing ever overwrites that. */
+static bool overwritten(const struct graph *g, const bool *need, const struct pnode *window) {
+    for (int i = 0; i < g->n && !window->constant; i++) {
+        const tensor *t = g->node[i];
+        static const int written[] = {0, 2, 3}; /* of adam; others write only in[0] */
+        for (int k = 0; need[i] && op_kind(t->op) == EFFECT && k < (t->op == OP_adam ? 3 : 1); k++) {
+            const tensor *w = t->in[written[k]];
+            while (w->op == OP_reshape)
+                w = w->in[0];
+            int64_t bytes = tensor_count(w) * dtype_size(w->dtype);
+            if (w->buffer == window->buffer && w->offset < window->offset + pnode_bytes(window) && window->offset < w->offset + bytes)
+                return true;
+        }
+    }
+    return false;
+}
+
 void plan_simplify(struct plan *p, const struct graph *g, const struct plan_options *o) {
     bool *need = xcalloc((size_t)g->n + 1, sizeof *need);
     for (int i = g->n - 1; i >= 0; i--) {
@@ -232,6 +249,9 @@ void plan_simplify(struct plan *p, const struct graph *g, const struct plan_opti
         for (int k = 0; k < t->nin; k++)
             x.in[k] = s.map[t->in[k]->id];
         int folded = s.off ? -1 : fold(&s, &x);
+        if (folded >= 0 && x.op != OP_reshape && x.op != OP_broadcast && window_of(p, folded) >= 0 &&
+            overwritten(g, need, &p->node[window_of(p, folded)]))
+            folded = -1;
         p->folded += folded >= 0;
         s.map[i] = folded >= 0 ? folded : intern(&s, &x);
         guard_reads(&s, &p->node[s.map[i]]);
