@@ -1,24 +1,13 @@
-/* conv2d.c - CPU entry of conv2d: names the shape, conv_onednn.c does the work. */
+/* conv2d.c - CPU entry of conv2d: names the shape and chooses between Winograd and oneDNN's direct kernels. */
 #include "kernels/conv2d.h"
 
-#include "kernels/conv_onednn.h"
+#include "kernels/conv_cpu.h"
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e)
 {
     const int64_t *x = c->in[0].dim, *w = c->in[1].dim, *y = c->out[0].dim;
     struct conv_shape s = {x[0], x[1], x[2], x[3], w[0], w[1], w[2], y[1], y[2], c->a.i[0], c->a.i[1], c->a.i[2]};
-    return conv_onednn_prepare(context, c, CONV_FORWARD, &s, e);
+    return conv_prepare(context, c, CONV_FORWARD, &s, e);
 }
 
-static void run(void *context, const struct kernel_call *c)
-{
-    conv_onednn_run(context, c);
-}
-
-static void release(void *context, struct kernel_call *c)
-{
-    (void)context;
-    conv_onednn_release(c);
-}
-
-const struct kernel kernel_conv2d_cpu = {prepare, run, release};
+const struct kernel kernel_conv2d_cpu = {prepare, conv_run, conv_release};

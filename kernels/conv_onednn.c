@@ -11,12 +11,11 @@
  * NHWC direct kernels (brgconv, jit) with reordered weights reach 100-120 % of the sgemm rate on AVX-512, as fast as the blocked
  * layouts, which would cost two more passes. The weights are reordered at the start of every run.
  */
-#include "kernels/conv_onednn.h"
-
 #include <dnnl.h>
 #include <stdlib.h>
 
 #include "common/base/mem.h"
+#include "kernels/conv_cpu.h"
 #include "kernels/cpu.h"
 
 #define PIECES 8            /* wanted: enough for the cores of a desk machine */
@@ -28,6 +27,7 @@ struct lane { /* what one thread uses */
 };
 
 struct state {
+    const struct conv_method *method;
     enum conv_kind kind;
     struct conv_shape s;
     int lanes, slices, groups;
@@ -75,17 +75,21 @@ static void choose_pieces(struct state *t)
     t->groups = (int)(t->kind == CONV_WEIGHT_GRAD && chunks > groups ? groups : chunks);
 }
 
-enum status conv_onednn_prepare(void *context, struct kernel_call *c, enum conv_kind kind, const struct conv_shape *s,
-                                struct error *e)
+static bool suits(enum conv_kind kind, const struct conv_shape *s)
 {
-    enum status st = cpu_need_f32(c, e);
-    if (st != ST_OK)
-        return st;
+    (void)kind, (void)s;
+    return true;
+}
+
+static enum status prepare(void *context, struct kernel_call *c, enum conv_kind kind, const struct conv_shape *s, struct error *e)
+{
+    enum status st = ST_OK;
     int threads = cpu_threads(context), before = omp_get_max_threads();
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t fwd = NULL, pd = NULL, rpd = NULL;
     struct state *t = xcalloc(1, sizeof *t);
     c->state = t;
+    t->method = &conv_onednn;
     t->kind = kind;
     t->s = *s;
     choose_pieces(t);
@@ -227,7 +231,7 @@ static void weight_piece(const struct state *t, const struct kernel_call *c, int
     }
 }
 
-void conv_onednn_run(void *context, const struct kernel_call *c)
+static void run(void *context, const struct kernel_call *c)
 {
     const struct state *t = c->state;
     bool wgrad = t->kind == CONV_WEIGHT_GRAD;
@@ -268,11 +272,9 @@ void conv_onednn_run(void *context, const struct kernel_call *c)
     omp_set_num_threads(before);
 }
 
-void conv_onednn_release(struct kernel_call *c)
+static void release(void *state)
 {
-    struct state *t = c->state;
-    if (!t)
-        return;
+    struct state *t = state;
     for (int i = 0; i < t->lanes; i++) {
         dnnl_memory_destroy(t->lane[i].a);
         dnnl_memory_destroy(t->lane[i].b);
@@ -287,5 +289,6 @@ void conv_onednn_release(struct kernel_call *c)
     dnnl_stream_destroy(t->stream);
     dnnl_engine_destroy(t->engine);
     free(t);
-    c->state = NULL;
 }
+
+const struct conv_method conv_onednn = {"oneDNN", suits, prepare, run, release};

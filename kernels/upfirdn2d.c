@@ -298,7 +298,8 @@ static void run(void *context, const struct kernel_call *c)
 #pragma omp parallel num_threads(cpu_threads(context))
     {
         float *ring = (float *)c->workspace + omp_get_thread_num() * (s.ring + s.room);
-        struct axis v = {a[0], a[2], a[4], s.fh, H, P}, h = {a[1], a[3], a[6], s.fw, W, Q};
+        struct axis v = {.up = a[0], .down = a[2], .pad = a[4], .taps = s.fh, .in = H, .out = P};
+        struct axis h = {.up = a[1], .down = a[3], .pad = a[6], .taps = s.fw, .in = W, .out = Q};
         const float *separated = NULL; /* the filter that v and h hold */
         bool separable = false;
 #pragma omp for schedule(static)
