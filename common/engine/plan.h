@@ -1,7 +1,8 @@
 /* plan.h - from a graph to a list of launches with addresses: a pure pass, nothing is allocated on the device or run.
  *
  * The passes, in order: simplify (plan_simplify.c: dead nodes out, common subexpressions joined, trivial arithmetic folded), fuse
- * and schedule (plan_fuse.c: pointwise runs become one launch each; everything gets its place in the order), emit (plan_emit.c:
+ * and schedule (plan_fuse.c: pointwise runs become one launch each; everything gets its place in the order; plan_clone.c: cheap values
+ * are recomputed by their readers instead of stored), emit (plan_emit.c:
  * the programs of fused launches), place (plan_memory.c: assigns written in place, liveness, one arena with offsets, reuse).
  *
  * Three conditions hold after every pass and are what the tests check: the order of units is topological; no unit that reads a
@@ -64,6 +65,7 @@ struct plan {
 
 struct plan_options {
     bool no_simplify, no_fuse, no_clone, no_inplace; /* for tests: each node by itself, nothing reused */
+    int64_t clone_bytes;                             /* recompute values from this size; 0 = the default, 64 KB */
 };
 
 struct plan *plan_create(const struct graph *g, const struct plan_options *o); /* o NULL: all passes */
@@ -75,6 +77,7 @@ void plan_print(const struct plan *p, FILE *out);
 /* ---- between the passes ---- */
 void plan_simplify(struct plan *p, const struct graph *g, const struct plan_options *o);
 void plan_fuse(struct plan *p, const struct plan_options *o);
+void plan_clone(struct plan *p, int64_t min_bytes); /* the last step of plan_fuse */
 void plan_emit(struct plan *p);
 void plan_place(struct plan *p, const struct plan_options *o);
 

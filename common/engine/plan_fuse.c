@@ -297,5 +297,7 @@ void plan_fuse(struct plan *p, const struct plan_options *o) {
             f.effect[f.n_effect++] = id;
     }
     free(f.effect);
+    if (!o->no_clone && !o->no_fuse)
+        plan_clone(p, o->clone_bytes);
     plan_order(p);
 }

@@ -1,0 +1,611 @@
+/* test_plan.c - the planner: what each pass must do on small graphs, three conditions that must hold for every plan, and random
+ * graphs whose planned program must agree with the same graph run node by node with nothing shared, folded or moved.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/engine/plan.h"
+#include "common/rng/philox.h"
+
+static struct device *device;
+static struct buffer *in, *out; /* 1 MB each */
+static const struct plan_options eager = {true, true, true, true};
+
+static tensor *input(struct graph *g, int64_t offset, int ndim, int64_t a, int64_t b, int64_t c, int64_t d) {
+    char name[32];
+    snprintf(name, sizeof name, "in%ld", (long)offset);
+    return graph_input_shape(g, in, offset * 4, DT_F32, name, ndim, (int64_t[]){a, b, c, d});
+}
+
+static void output(struct graph *g, int64_t offset, tensor *t) {
+    assign(g, graph_input_shape(g, out, offset * 4, t->dtype, "out", t->ndim, t->dim), t);
+}
+
+static int count_op(const struct plan *p, enum op op) {
+    int n = 0;
+    for (int u = 0; u < p->n_unit; u++)
+        n += p->unit[u].op == op;
+    return n;
+}
+
+/* ---- the three conditions ---- */
+struct extent {
+    const void *base;
+    int64_t from, to;
+};
+static struct extent extent_of(const struct plan *p, int id) {
+    const struct pnode *n = &p->node[plan_base(p, id)];
+    struct extent e = {NULL, n->place_offset, 0};
+    if (n->op == OP_input)
+        e.base = n->buffer, e.from = n->offset;
+    else
+        e.base = n->place == PLACE_BUFFER ? (void *)n->place_buffer : n->place == PLACE_ARENA ? "arena" : "constants";
+    e.to = e.from + pnode_bytes(n);
+    return e;
+}
+
+static bool overlap(struct extent a, struct extent b) { return a.base == b.base && a.from < b.to && b.from < a.to; }
+
+static void check_plan(const struct plan *p) {
+    /* topological, and constants first */
+    int *birth = calloc((size_t)p->n, sizeof *birth), *death = calloc((size_t)p->n, sizeof *death);
+    for (int i = 0; i < p->n; i++)
+        birth[i] = death[i] = -1;
+    for (int u = 0; u < p->n_unit; u++) {
+        const struct unit *q = &p->unit[u];
+        assert_true(q->n_in <= MAX_IN && q->n_out <= 4);
+        assert_true(u == 0 || p->unit[u - 1].constant >= q->constant);
+        for (int k = 0; k < q->n_in; k++) {
+            int b = plan_base(p, q->in[k]);
+            if (p->node[b].op == OP_input)
+                continue;
+            if (birth[b] < 0 || birth[b] == u)
+                fail_msg("unit %d reads node %d before it is computed", u, b);
+            death[b] = u;
+        }
+        for (int k = 0; k < q->n_out; k++)
+            birth[q->out[k]] = death[q->out[k]] = u;
+    }
+    /* no common byte while both live; an output may take over an input that dies in the very unit */
+    for (int a = 0; a < p->n; a++)
+        for (int b = 0; b < a; b++) {
+            if (birth[a] < 0 || birth[b] < 0 || !overlap(extent_of(p, a), extent_of(p, b)))
+                continue;
+            bool apart = death[a] < birth[b] || death[b] < birth[a];
+            bool taken = (death[b] == birth[a] || death[a] == birth[b]) && birth[a] != birth[b] &&
+                         p->unit[birth[a] > birth[b] ? birth[a] : birth[b]].op == OP_fused;
+            bool kept = p->node[a].place == PLACE_BUFFER; /* a later assign to the same window: checked by running */
+            if (!apart && !taken && !kept)
+                fail_msg("nodes %d [%d,%d] and %d [%d,%d] share bytes", a, birth[a], death[a], b, birth[b], death[b]);
+        }
+    free(birth);
+    free(death);
+}
+
+static struct plan *make(struct graph *g, const struct plan_options *o) {
+    struct plan *p = plan_create(g, o);
+    check_plan(p);
+    return p;
+}
+
+/* ---- what each pass does ---- */
+static void dead_nodes_go(void **state) {
+    (void)state;
+    struct graph *g = graph_create("dead");
+    tensor *x = input(g, 0, 2, 4, 4, 0, 0);
+    matmul(g, exp1(g, x), false, x, false);
+    output(g, 0, square(g, x));
+    struct plan *p = make(g, NULL);
+    assert_int_equal(p->dead, 2);
+    assert_int_equal(p->n_unit, 1);
+    plan_free(p);
+    graph_free(g);
+}
+
+static void equal_nodes_are_joined(void **state) {
+    (void)state;
+    struct graph *g = graph_create("joined");
+    tensor *x = input(g, 0, 2, 4, 4, 0, 0), *same = input(g, 0, 2, 4, 4, 0, 0), *other = input(g, 16, 2, 4, 4, 0, 0);
+    output(g, 0, matmul(g, exp1(g, x), false, x, false));
+    output(g, 64, matmul(g, exp1(g, same), false, same, false));
+    output(g, 128, matmul(g, exp1(g, other), false, other, false));
+    struct plan *p = make(g, NULL);
+    assert_int_equal(count_op(p, OP_matmul), 2);
+    assert_int_equal(count_op(p, OP_assign), 1); /* the second assign of one value is a copy */
+    plan_free(p);
+    graph_free(g);
+}
+
+/* The same expression before and after a write to what it reads is not the same value. */
+static void effects_separate_equal_nodes(void **state) {
+    (void)state;
+    for (int planned = 0; planned < 2; planned++) {
+        struct error e = {""};
+        struct graph *g = graph_create("effects");
+        tensor *x = graph_input(g, out, 0, DT_F32, "x", 1, 4), *one = graph_input(g, in, 0, DT_F32, "one", 1, 4);
+        tensor *wide = broadcast(g, reshape(g, x, 2, 4, 1), 2, (int64_t[]){4, 3}); /* of the old content */
+        tensor *before = scale(g, x, 2, 0);
+        assign(g, x, add(g, x, one));
+        tensor *after = scale(g, x, 2, 0);
+        output(g, 64, before);
+        output(g, 128, after);
+        output(g, 192, exp1(g, scale(g, wide, 0.5f, 0)));
+        struct program *p;
+        assert_int_equal(program_create_with(&p, g, device, planned ? NULL : &eager, &e), ST_OK);
+        graph_free(g);
+        float v[12] = {1, 1, 1, 1};
+        buffer_write(in, 0, v, 16);
+        for (int i = 0; i < 4; i++)
+            v[i] = (float)i;
+        buffer_write(out, 0, v, 16);
+        program_run(p);
+        buffer_read(out, 0, v, 16);
+        for (int i = 0; i < 4; i++)
+            assert_true(v[i] == (float)i + 1);
+        buffer_read(out, 256, v, 16);
+        for (int i = 0; i < 4; i++)
+            assert_true(v[i] == 2 * (float)i);
+        buffer_read(out, 512, v, 16);
+        for (int i = 0; i < 4; i++)
+            assert_true(v[i] == 2 * (float)i + 2);
+        buffer_read(out, 768, v, 48);
+        for (int i = 0; i < 12; i++)
+            assert_true(fabsf(v[i] - expf(0.5f * (float)(i / 3))) < 1e-5f);
+        program_free(p);
+    }
+}
+
+static void trivial_arithmetic_folds(void **state) {
+    (void)state;
+    struct graph *g = graph_create("folds");
+    tensor *x = input(g, 0, 2, 4, 6, 0, 0);
+    tensor *y = add(g, mul(g, x, scalar(g, 1)), fill_like(g, 0, x));
+    y = scale(g, y, 1, 0);
+    y = permute(g, reshape(g, y, 3, 4, 1, 6), (int[]){1, 0, 2});
+    output(g, 0, y); /* nothing but a copy */
+    output(g, 64, sum_axes(g, fill_like(g, 2, x), 3));
+    struct plan *p = make(g, NULL);
+    assert_int_equal(p->n_unit, 3); /* the copy; 48, computed once; its copy */
+    assert_int_equal(count_op(p, OP_assign), 2);
+    assert_int_equal(count_op(p, OP_sum), 0);
+    plan_free(p);
+    graph_free(g);
+}
+
+static void constants_are_computed_once(void **state) {
+    (void)state;
+    struct error e = {""};
+    struct graph *g = graph_create("constants");
+    tensor *w = input(g, 0, 2, 4, 4, 0, 0), *x = input(g, 64, 2, 4, 4, 0, 0);
+    graph_mark_constant(w);
+    output(g, 0, matmul(g, x, false, square(g, matmul(g, w, false, w, true)), false));
+    struct plan *p = make(g, NULL);
+    int constant = 0;
+    for (int u = 0; u < p->n_unit; u++)
+        constant += p->unit[u].constant;
+    assert_int_equal(constant, 2);
+    assert_true(p->constant_bytes >= 64);
+    plan_free(p);
+    struct program *q;
+    float v[16], first[16], second[16];
+    for (int i = 0; i < 16; i++)
+        v[i] = sinf((float)i);
+    buffer_write(in, 0, v, 64);
+    buffer_write(in, 256, v, 64);
+    assert_int_equal(program_create(&q, g, device, &e), ST_OK);
+    assert_int_equal(program_get_info(q).launches, 1);
+    program_run(q);
+    buffer_read(out, 0, first, 64);
+    for (int i = 0; i < 16; i++)
+        v[i] *= 2;
+    buffer_write(in, 0, v, 64); /* not noticed, as promised, until it is said */
+    program_run(q);
+    buffer_read(out, 0, second, 64);
+    assert_memory_equal(first, second, 64);
+    program_constants_changed(q);
+    program_run(q);
+    buffer_read(out, 0, second, 64);
+    for (int i = 0; i < 16; i++)
+        assert_true(fabsf(second[i] - 16 * first[i]) < 1e-4f);
+    program_free(q);
+    graph_free(g);
+}
+
+/* Demodulation, noise, bias, leaky ReLU, gain, clamp, next style: one pass that writes once. */
+static void a_layer_is_one_pass(void **state) {
+    (void)state;
+    struct graph *g = graph_create("layer");
+    tensor *x = input(g, 0, 4, 2, 8, 8, 16), *w = input(g, 4096, 4, 16, 3, 3, 16), *d = input(g, 8192, 4, 2, 1, 1, 16);
+    tensor *noise = input(g, 9000, 4, 2, 8, 8, 1), *bias = input(g, 10000, 1, 16, 0, 0, 0), *style = input(g, 8300, 4, 2, 1, 1, 16);
+    tensor *y = add(g, add(g, mul(g, conv2d(g, x, w, 1, 1, 1), d), noise), bias);
+    y = mul(g, clamp(g, scale(g, lrelu(g, y, 0.2f), 1.4142f, 0), -256, 256), style);
+    output(g, 0, conv2d(g, y, w, 1, 1, 1));
+    struct plan *p = make(g, NULL);
+    assert_int_equal(p->n_unit, 3);
+    assert_int_equal(p->unit[1].op, OP_fused);
+    assert_int_equal(p->unit[1].n_in, 5);
+    assert_int_equal(p->unit[1].n_out, 1);
+    assert_int_equal(p->unit[1].fused->ndim, 3); /* N, HW, C */
+    assert_string_equal(p->node[p->unit[1].out[0]].reason, "in place of its input");
+    plan_free(p);
+    graph_free(g);
+}
+
+/* What the backward pass needs of such a layer is recomputed from the convolution's result, not stored. */
+static void backward_recomputes(void **state) {
+    (void)state;
+    struct graph *g = graph_create("backward");
+    tensor *x = input(g, 0, 4, 2, 32, 32, 16), *w = input(g, 40960, 4, 16, 3, 3, 16), *d = input(g, 50000, 4, 2, 1, 1, 16);
+    tensor *bias = input(g, 50200, 1, 16, 0, 0, 0), *style = input(g, 50100, 4, 2, 1, 1, 16), *wrt[] = {w, bias, d, style}, *dx[4];
+    tensor *y = add(g, mul(g, conv2d(g, x, w, 1, 1, 1), d), bias);
+    y = mul(g, clamp(g, scale(g, lrelu(g, y, 0.2f), 1.4142f, 0), -256, 256), style);
+    graph_grad(g, sum_all(g, square(g, conv2d(g, y, w, 1, 1, 1))), wrt, 4, dx);
+    for (int i = 0; i < 4; i++)
+        output(g, 4096 * i, dx[i]);
+    struct plan *p = make(g, NULL);
+    int u = 0;
+    while (p->unit[u].op != OP_fused)
+        u++;
+    assert_int_equal(p->unit[u].n_out, 1); /* the forward pass stores the next convolution's input only */
+    assert_true(p->cloned > 0);
+    plan_free(p);
+    graph_free(g);
+}
+
+/* Assigns cost nothing when the producer can write there, and stay copies when that would be seen. */
+static void assigns_in_place(void **state) {
+    (void)state;
+    struct graph *g = graph_create("assigns");
+    tensor *x = input(g, 0, 2, 8, 8, 0, 0), *y = graph_input(g, out, 0, DT_F32, "y", 2, 8, 8);
+    assign(g, y, matmul(g, x, false, x, false));
+    struct plan *p = make(g, NULL);
+    assert_int_equal(count_op(p, OP_assign), 0);
+    plan_free(p);
+    graph_free(g);
+
+    g = graph_create("read between");
+    x = input(g, 0, 2, 8, 8, 0, 0), y = graph_input(g, out, 0, DT_F32, "y", 2, 8, 8);
+    tensor *v = matmul(g, x, false, x, false);
+    output(g, 64, matmul(g, y, false, y, false)); /* must see the old y */
+    assign(g, y, v);
+    p = make(g, NULL);
+    assert_int_equal(count_op(p, OP_assign), 1);
+    plan_free(p);
+    graph_free(g);
+
+    g = graph_create("overwritten");
+    x = input(g, 0, 2, 8, 8, 0, 0), y = graph_input(g, out, 0, DT_F32, "y", 2, 8, 8);
+    v = matmul(g, x, false, x, false);
+    assign(g, y, v);
+    assign(g, y, x);
+    output(g, 64, matmul(g, v, false, x, false)); /* must see v, not x */
+    p = make(g, NULL);
+    assert_int_equal(count_op(p, OP_assign), 2);
+    plan_free(p);
+    graph_free(g);
+}
+
+static void limits_are_kept(void **state) {
+    (void)state;
+    struct graph *g = graph_create("limits");
+    tensor *sum = input(g, 0, 1, 64, 0, 0, 0);
+    for (int i = 1; i < 40; i++)
+        sum = add(g, mul(g, sum, input(g, 64 * i, 1, 64, 0, 0, 0)), tanh1(g, sum));
+    output(g, 0, sum);
+    struct plan *p = make(g, NULL);
+    for (int u = 0; u < p->n_unit; u++)
+        if (p->unit[u].fused)
+            assert_true(p->unit[u].fused->n_ops <= FUSED_MAX_OPS && p->unit[u].fused->n_in <= MAX_IN);
+    assert_true(p->n_unit < 12);
+    plan_free(p);
+    graph_free(g);
+}
+
+/* ---- random programs ---- */
+static uint64_t seed;
+static int pick(int n) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (int)((seed >> 33) % (uint64_t)n);
+}
+
+enum { POOL = 48 };
+static const int64_t shapes[][4] = {{3, 4, 5, 6}, {3, 1, 1, 6}, {1, 1, 1, 6}, {3, 4, 5, 1}, {1, 1, 1, 1}, {3, 4, 5, 6}};
+
+static tensor *random_node(struct graph *g, tensor **pool, int n) {
+    tensor *x = pool[pick(n)], *y = pool[pick(n)], *z = pool[pick(n)];
+    float a = (float)(pick(9) - 4) * 0.25f;
+    switch (pick(24)) {
+    case 0: return tanh1(g, x);
+    case 1: return sigmoid(g, x);
+    case 2: return tanh1(g, softplus(g, x));
+    case 3: return lrelu(g, x, 0.2f);
+    case 4: return clamp(g, x, -0.5f, 0.7f);
+    case 5: return clamp_mask(g, x, -0.5f, 0.7f);
+    case 6: return scale(g, x, a, 0.25f);
+    case 7: return exp1(g, scale(g, tanh1(g, x), 0.5f, -0.5f));
+    case 8: return rsqrt1(g, scale(g, square(g, x), 1, 1));
+    case 9: return log1(g, scale(g, square(g, x), 1, 1));
+    case 10: return scale(g, add(g, x, y), 0.5f, 0);
+    case 11: return sub(g, x, scale(g, y, 0.5f, 0));
+    case 12: return mul(g, tanh1(g, x), y);
+    case 13: return tanh1(g, fma3(g, x, y, z));
+    case 14: return scale(g, sum_axes(g, x, (unsigned)pick(15) + 1), 0.01f, 0);
+    case 15: return tanh1(g, broadcast(g, x, 4, shapes[0]));
+    case 16: return x->dim[1] > 2 ? pad_axis(g, slice(g, x, 1, 1, 2), 1, 0, x->dim[1] - 2) : x;
+    case 17: {
+        int order[4] = {0, 2, 1, 3};
+        return permute(g, exp1(g, tanh1(g, permute(g, x, order))), order);
+    }
+    case 18: return tensor_count(x) == 360 ? reshape_shape(g, tanh1(g, reshape(g, x, 2, 12, -1)), 4, x->dim) : x;
+    case 19: {
+        tensor *full = reshape(g, broadcast(g, x, 4, shapes[0]), 2, 60, 6);
+        return reshape_shape(g, scale(g, matmul(g, full, false, matmul(g, full, true, full, false), false), 0.002f, 0), 4, shapes[0]);
+    }
+    case 20: return step(g, x, a, 1);
+    case 21: return mul(g, x, fill_like(g, pick(2) ? 1 : 0.5f, x));
+    case 22: return add(g, x, scalar(g, pick(2) ? 0 : 0.125f));
+    default: return mul(g, x, y->dim[1] == 1 ? y : x);
+    }
+}
+
+/* Inputs, constants, 40 nodes, and effects between them whose windows are read again. */
+static struct graph *random_graph(void) {
+    struct graph *g = graph_create("random");
+    tensor *pool[POOL + 40];
+    int n = 0, stores = 0;
+    for (int i = 0; i < 6; i++) {
+        pool[n++] = graph_input_shape(g, in, 4096 * i, DT_F32, NULL, 4, shapes[i]);
+        if (i == 5 && pick(2))
+            graph_mark_constant(pool[n - 1]);
+    }
+    pool[n++] = graph_input_shape(g, out, 0, DT_F32, "state", 4, shapes[0]);
+    pool[n++] = graph_input_shape(g, out, 4096, DT_F32, "state2", 4, shapes[1]);
+    for (int i = 0; i < 40 && n < POOL + 30; i++) {
+        tensor *t = random_node(g, pool, n);
+        pool[n++] = t;
+        if (pick(6) == 0 && t->ndim == 4 && tensor_count(t) == 360)
+            assign(g, pool[6], t);
+        else if (pick(8) == 0 && tensor_count(t) == 18)
+            lerp(g, pool[7], t, reshape(g, scale(g, sum_all(g, pool[0]), 0.001f, 0.5f), 1, 1));
+        else if (pick(3) == 0)
+            assign(g, graph_input_shape(g, out, 8192 + 2048 * stores++, DT_F32, NULL, t->ndim, t->dim), t);
+    }
+    return g;
+}
+
+static void run_random(struct graph *g, struct device *d, const struct plan_options *o, float *result) {
+    struct error e = {""};
+    struct program *p;
+    static float zero[65536];
+    buffer_write(out, 0, zero, sizeof zero);
+    if (program_create_with(&p, g, d, o, &e) != ST_OK)
+        fail_msg("%s", e.text);
+    for (int i = 0; i < 3; i++)
+        program_run(p);
+    buffer_read(out, 0, result, sizeof zero);
+    program_free(p);
+}
+
+static void random_programs(void **state) {
+    (void)state;
+    static float want[65536], got[65536], x[6144];
+    for (int i = 0; i < 6144; i++) {
+        uint32_t bits[4];
+        philox4x32(5, (uint64_t)i, 0, 0, bits);
+        x[i] = 2 * philox_unit(bits[0]) - 1;
+    }
+    buffer_write(in, 0, x, sizeof x);
+    int cloned = 0, joined = 0, folded = 0, dropped = 0; /* the generator must reach every pass */
+    for (int k = 0; k < 1000; k++) {
+        seed = (uint64_t)k * 977 + 1;
+        struct graph *g = random_graph();
+        run_random(g, device, &eager, want);
+        static const struct plan_options some[] = {{0}, {.clone_bytes = 1}, {.no_fuse = true}, {.no_simplify = true}, {.no_inplace = true}, {.no_clone = true}};
+        for (int o = 0; o < 6; o++) {
+            if (o > 1 && k % 8)
+                break;
+            struct plan *p = make(g, &some[o]);
+            cloned += p->cloned, joined += p->joined, folded += p->folded, dropped += p->dropped_assigns;
+            plan_free(p);
+            run_random(g, device, &some[o], got);
+            for (int i = 0; i < 65536; i++)
+                if (!(fabsf(got[i] - want[i]) <= 2e-6f * fmaxf(1, fabsf(want[i]))) && !(isnan(got[i]) && isnan(want[i])))
+                    fail_msg("random program %d, options %d: float %d is %.9g, node by node %.9g", k, o, i, (double)got[i],
+                             (double)want[i]);
+        }
+        graph_free(g);
+    }
+    assert_true(cloned > 100 && joined > 100 && folded > 100 && dropped > 100);
+}
+
+/* The same bits whatever the number of threads, on tensors large enough to be cut. */
+static void threads_do_not_matter(void **state) {
+    (void)state;
+    enum { N = 2 * 64 * 64 * 24 };
+    static float first[N + 4096], got[N + 4096];
+    for (int threads = 1; threads <= 4; threads++) {
+        struct error e = {""};
+        struct device *d;
+        assert_int_equal(device_open(&d, "cpu", threads, &e), ST_OK);
+        struct buffer *b = buffer_create(d, (N + 4096) * 4, "b"), *key = buffer_create(d, 16, "key");
+        buffer_write(key, 0, (uint64_t[]){3, 1000}, 16);
+        struct graph *g = graph_create("threads");
+        tensor *k = graph_input(g, key, 0, DT_U64, "key", 1, 2);
+        tensor *x = random_normal(g, k, 9, 4, (int64_t[]){2, 64, 64, 24});
+        tensor *y = softplus(g, mul(g, x, sum_axes(g, x, 6)));
+        assign(g, graph_input(g, b, 0, DT_F32, "y", 4, 2, 64, 64, 24), y);
+        assign(g, graph_input(g, b, N * 4, DT_F32, "s", 4, 1, 1, 1, 24), sum_axes(g, y, 7));
+        assign(g, graph_input(g, b, (N + 64) * 4, DT_F32, "t", 1, 1), sum_all(g, y));
+        assign(g, graph_input(g, b, (N + 128) * 4, DT_F32, "u", 4, 2, 1, 64, 1), sum_axes(g, y, 10));
+        struct program *p;
+        assert_int_equal(program_create(&p, g, d, &e), ST_OK);
+        program_run(p);
+        buffer_read(b, 0, threads == 1 ? first : got, sizeof got);
+        if (threads > 1)
+            assert_memory_equal(first, got, sizeof got);
+        program_free(p);
+        graph_free(g);
+        buffer_free(b);
+        buffer_free(key);
+        device_close(d);
+    }
+}
+
+/* ---- pointwise formulas against libm, over wide ranges ---- */
+static void pointwise_accuracy(void **state) {
+    (void)state;
+    enum { N = 40000 };
+    static float x[N], got[N];
+    struct graph *g = graph_create("accuracy");
+    struct error e = {""};
+    tensor *t = graph_input(g, in, 0, DT_F32, "x", 1, N);
+    tensor *y[] = {exp1(g, t), log1(g, t), softplus(g, t), sigmoid(g, t), tanh1(g, t), rsqrt1(g, t), sanitize(g, t, 100), nonfinite(g, t)};
+    struct buffer *b = buffer_create(device, 8 * N * 4, "y");
+    for (int i = 0; i < 8; i++)
+        assign(g, graph_input(g, b, i * N * 4, DT_F32, "y", 1, N), y[i]);
+    struct program *p;
+    assert_int_equal(program_create(&p, g, device, &e), ST_OK);
+    graph_free(g);
+    for (int i = 0; i < N; i++) {
+        uint32_t bits[4];
+        philox4x32(6, (uint64_t)i, 0, 0, bits);
+        x[i] = (bits[1] & 1 ? 1.0f : -1.0f) * expf(24 * philox_unit(bits[0]) - 18); /* 1e-8 .. 400 both signs */
+    }
+    const float special[] = {0, -0.0f, 1, -1, 88.7f, 88.8f, -87, -100, -104, -110, INFINITY, -INFINITY, NAN, 1e-40f, 3e38f};
+    memcpy(x, special, sizeof special);
+    buffer_write(in, 0, x, sizeof x);
+    program_run(p);
+    double worst[6] = {0};
+    for (int f = 0; f < 8; f++) {
+        buffer_read(b, f * N * 4, got, sizeof got);
+        for (int i = 0; i < N; i++) {
+            double v = (double)x[i], w = f == 0 ? exp(v) : f == 1 ? log(v) : f == 2 ? (v > 30 ? v : log1p(exp(v)))
+                     : f == 3 ? 1 / (1 + exp(-v)) : f == 4 ? tanh(v) : f == 5 ? 1 / sqrt(v)
+                     : f == 6 ? (isnan(v) ? 0 : isinf(v) ? (v < 0 ? -100 : 100) : v) : !isfinite(v);
+            float want = (float)w;
+            if (isnan(want) ? isnan(got[i]) : want == got[i])
+                continue;
+            if (f >= 6 || isnan(want) || isinf(want) || isnan(got[i]) || isinf(got[i]))
+                fail_msg("function %d of %g: %g, not %g", f, v, (double)got[i], w);
+            double error = fabs((double)got[i] - w) / fmax(fabs(w), 1.2e-38);
+            if (error > worst[f])
+                worst[f] = error;
+        }
+    }
+    for (int f = 0; f < 6; f++)
+        if (worst[f] > 5e-7)
+            fail_msg("function %d: relative error %.2g", f, worst[f]);
+    program_free(p);
+    buffer_free(b);
+}
+
+/* ---- effects ---- */
+static void adam_and_lerp(void **state) {
+    (void)state;
+    enum { N = 1000 };
+    struct error e = {""};
+    struct graph *g = graph_create("adam");
+    struct buffer *b = buffer_create(device, 8 * 4096, "b");
+    tensor *t[5];
+    for (int i = 0; i < 4; i++)
+        t[i] = graph_input(g, b, 4096 * i, DT_F32, "t", 1, N);
+    t[4] = graph_input(g, b, 4096 * 4, DT_F32, "hyper", 1, 6);
+    tensor *ema = graph_input(g, b, 4096 * 5, DT_F32, "ema", 1, N), *beta = graph_input(g, b, 4096 * 6, DT_F32, "beta", 1, 1);
+    adam(g, t[0], t[1], t[2], t[3], t[4]);
+    lerp(g, ema, t[0], beta);
+    struct program *q;
+    assert_int_equal(program_create(&q, g, device, &e), ST_OK);
+    graph_free(g);
+    float p[N], gr[N], got[N], beta_value = 0.9f;
+    double m[N] = {0}, v[N] = {0}, w[N], average[N];
+    for (int i = 0; i < N; i++) {
+        p[i] = sinf((float)i);
+        gr[i] = cosf(3 * (float)i);
+        w[i] = (double)p[i];
+        average[i] = 0;
+    }
+    buffer_write(b, 0, p, sizeof p);
+    buffer_write(b, 4096, gr, sizeof gr);
+    buffer_write(b, 4096 * 6, &beta_value, 4);
+    for (int step_nr = 1; step_nr <= 3; step_nr++) {
+        float h[6] = {0.01f, 0.5f, 0.99f, 1e-8f, 1 - powf(0.5f, (float)step_nr), 1 - powf(0.99f, (float)step_nr)};
+        buffer_write(b, 4096 * 4, h, sizeof h);
+        program_run(q);
+        for (int i = 0; i < N; i++) {
+            m[i] = 0.5 * m[i] + 0.5 * (double)gr[i];
+            v[i] = 0.99 * v[i] + 0.01 * (double)gr[i] * (double)gr[i];
+            w[i] -= 0.01 * (m[i] / (double)h[4]) / (sqrt(v[i] / (double)h[5]) + 1e-8);
+            average[i] = w[i] + 0.9 * (average[i] - w[i]);
+        }
+    }
+    buffer_read(b, 0, got, sizeof got);
+    for (int i = 0; i < N; i++)
+        assert_true(fabs((double)got[i] - w[i]) < 2e-6);
+    buffer_read(b, 4096 * 5, got, sizeof got);
+    for (int i = 0; i < N; i++)
+        assert_true(fabs((double)got[i] - average[i]) < 2e-6);
+    program_free(q);
+    buffer_free(b);
+}
+
+/* Rows are streams of their own: a batch of 4 from index 10 is two batches of 2, from 10 and from 12. */
+static void random_rows(void **state) {
+    (void)state;
+    float all[4 * 15], half[2 * 15], want[15];
+    for (int n = 4; n >= 2; n -= 2)
+        for (uint64_t first = 10; first <= (n == 4 ? 10u : 12u); first += 2) {
+            struct error e = {""};
+            struct graph *g = graph_create("rows");
+            buffer_write(in, 0, (uint64_t[]){99, first}, 16);
+            tensor *key = graph_input(g, in, 0, DT_U64, "key", 1, 2);
+            output(g, 0, random_normal(g, key, 5, 3, (int64_t[]){n, 3, 5}));
+            struct program *p;
+            assert_int_equal(program_create(&p, g, device, &e), ST_OK);
+            graph_free(g);
+            program_run(p);
+            buffer_read(out, 0, n == 4 ? all : half, n * 15 * 4);
+            if (n == 2)
+                assert_memory_equal(half, all + (first - 10) * 15, sizeof half);
+            program_free(p);
+        }
+    philox_fill_normal(99, 13, 5, want, 15);
+    assert_memory_equal(want, all + 45, sizeof want);
+}
+
+static int open_device(void **state) {
+    struct error e;
+    (void)state;
+    if (device_open(&device, "cpu", 2, &e) != ST_OK)
+        return -1;
+    in = buffer_create(device, 1 << 20, "in");
+    out = buffer_create(device, 1 << 20, "out");
+    return 0;
+}
+
+static int close_device(void **state) {
+    (void)state;
+    buffer_free(in);
+    buffer_free(out);
+    device_close(device);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(dead_nodes_go),        cmocka_unit_test(equal_nodes_are_joined),
+        cmocka_unit_test(effects_separate_equal_nodes), cmocka_unit_test(trivial_arithmetic_folds),
+        cmocka_unit_test(constants_are_computed_once), cmocka_unit_test(a_layer_is_one_pass),
+        cmocka_unit_test(backward_recomputes),  cmocka_unit_test(assigns_in_place),
+        cmocka_unit_test(limits_are_kept),      cmocka_unit_test(random_programs),
+        cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(pointwise_accuracy),
+        cmocka_unit_test(adam_and_lerp),        cmocka_unit_test(random_rows),
+    };
+    return cmocka_run_group_tests(tests, open_device, close_device);
+}
