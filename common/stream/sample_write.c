@@ -1,6 +1,6 @@
 /* sample_write.c - samples into a tar stream, by libarchive: ustar, with pax headers only where a name needs them.
  *
- * Equal samples give equal bytes: times, owners and modes are constants. Blocks of 64 KiB keep system calls few while a
+ * Equal samples give equal bytes: times, owners and modes are constants. Blocks of 60 KiB (six of tar's records) keep system calls few while a
  * sample still reaches the next stage soon; what a killed program leaves is a stream without end mark, which our reader
  * and tar tell.
  */
@@ -26,12 +26,15 @@ struct sample_writer {
 
 static la_ssize_t on_write(struct archive *a, void *context, const void *data, size_t size) {
     struct sample_writer *w = context;
+    if (w->failed) /* closing after a failure: libarchive must come to its end to free its buffers, but nothing more is written */
+        return (la_ssize_t)size;
     for (;;) {
         ssize_t n = write(w->fd, data, size);
         if (n >= 0)
             return n;
         if (errno == EINTR)
             continue;
+        w->failed = true;
         archive_set_error(a, errno, "%s", strerror(errno));
         return -1;
     }
@@ -51,7 +54,7 @@ enum status sample_writer_open(struct sample_writer **w, int fd, struct error *e
     (*w)->utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", (locale_t)0);
     archive_write_add_filter_none((*w)->tar);
     archive_write_set_format_pax_restricted((*w)->tar);
-    archive_write_set_bytes_per_block((*w)->tar, 64 << 10);
+    archive_write_set_bytes_per_block((*w)->tar, 6 * 10240);
     archive_write_set_bytes_in_last_block((*w)->tar, 10240);
     sample__widen_pipe(fd);
     if (archive_write_open((*w)->tar, *w, NULL, on_write, NULL) < ARCHIVE_WARN) {
@@ -108,12 +111,9 @@ enum status sample_writer_close(struct sample_writer *w, struct error *e) {
     if (!w)
         return ST_OK;
     enum status st = ST_OK;
-    if (w->failed) {
-        archive_write_fail(w->tar); /* no end mark behind something broken */
-        st = st_fail(e, "write sample stream: broken off");
-    } else if (archive_write_close(w->tar) < ARCHIVE_WARN) {
-        st = failed(w, e);
-    }
+    bool broken = w->failed; /* then no end mark follows */
+    if (archive_write_close(w->tar) < ARCHIVE_WARN || broken)
+        st = broken ? st_fail(e, "write sample stream: broken off") : failed(w, e);
     if (w->utf8)
         freelocale(w->utf8);
     archive_entry_free(w->entry);
