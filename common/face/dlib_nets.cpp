@@ -67,8 +67,12 @@ static enum status own_copy(face_weights &w, std::unique_ptr<T, F> &shared, std:
     }
 }
 
+enum status face_load_cnn(struct face_models *m, struct ::error *e) {
+    return own_copy(*m->shared, m->shared->cnn, m->cnn, file_cnn, e);
+}
+
 enum status face_detect_cnn(struct face_models *m, double threshold, std::vector<rect_detection> &found, struct ::error *e) {
-    if (enum status st = own_copy(*m->shared, m->shared->cnn, m->cnn, file_cnn, e))
+    if (enum status st = face_load_cnn(m, e))
         return st;
     for (const mmod_rect &r : m->cnn->net.process_batch(std::vector<picture>{m->scratch}, 1, threshold).at(0)) {
         rect_detection d;

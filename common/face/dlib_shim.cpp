@@ -142,15 +142,29 @@ enum status face_detect(struct face_models *m, enum face_detector d, const struc
     }
 }
 
+static enum status load_points(face_weights &w, int n_points, struct ::error *e) {
+    assert(n_points == 68 || n_points == 5);
+    auto &slot = n_points == 68 ? w.points68 : w.points5;
+    const char *file = n_points == 68 ? file_68 : file_5;
+    enum status st = load(w, slot, file, e);
+    if (st == ST_OK && (int)slot->num_parts() != n_points)
+        return st_fail(e, "%s has %lu points instead of %d", file, slot->num_parts(), n_points);
+    return st;
+}
+
+enum status face_models_load(struct face_models *m, enum face_detector d, int n_points, struct ::error *e) {
+    if (d == FACE_CNN)
+        if (enum status st = face_load_cnn(m, e))
+            return st;
+    return n_points ? load_points(*m->shared, n_points, e) : ST_OK;
+}
+
 enum status face_find_landmarks(struct face_models *m, const struct image *im, const struct face_box *box, int n_points,
                                 struct face_landmarks *lm, struct ::error *e) {
-    assert(n_points == 68 || n_points == 5);
     face_weights &w = *m->shared;
-    auto &slot = n_points == 68 ? w.points68 : w.points5;
-    if (enum status st = load(w, slot, n_points == 68 ? file_68 : file_5, e))
+    if (enum status st = load_points(w, n_points, e))
         return st;
-    if ((int)slot->num_parts() != n_points)
-        return st_fail(e, "%s has %lu points instead of %d", n_points == 68 ? file_68 : file_5, slot->num_parts(), n_points);
+    auto &slot = n_points == 68 ? w.points68 : w.points5;
     try {
         face_to_dlib(im, m->scratch);
         rectangle r(std::lround(box->x), std::lround(box->y), std::lround(box->x + box->width) - 1,

@@ -46,5 +46,6 @@ enum status face_model_path(const face_weights &w, const char *name, std::string
 
 void face_to_dlib(const struct image *im, picture &p);
 
+enum status face_load_cnn(struct face_models *m, struct ::error *e);
 // On m->scratch.
 enum status face_detect_cnn(struct face_models *m, double threshold, std::vector<dlib::rect_detection> &found, struct ::error *e);

@@ -45,6 +45,8 @@ enum status face_models_open(struct face_models **m, const char *folder, struct 
 /* For another thread: shares what is loaded (the 68-point predictor is 100 MB), copies what a call changes (the detectors and
  * the embedding network). Each is closed on its own, in any order. */
 enum status face_models_clone(struct face_models **copy, struct face_models *m, struct error *e);
+/* Reads now what the first calls would read: the detector and the n_points (0 = none) predictor. To fail before any work. */
+enum status face_models_load(struct face_models *m, enum face_detector d, int n_points, struct error *e);
 void face_models_close(struct face_models *m); /* NULL is fine */
 
 /* Faces, best score first; at most FACE_MAX (boxes has that room). threshold: score to accept (0 is dlib's default, lower
