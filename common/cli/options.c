@@ -192,7 +192,7 @@ static int parse_long(char **argv, int left) {
     const struct cli_option *o = find_long(name, n);
     if (!o && n > 3 && !memcmp(name, "no-", 3)) {
         const struct cli_option *flag = find_long(name + 3, n - 3);
-        if (flag && flag->type == CLI_FLAG) {
+        if (flag && flag->type == CLI_FLAG && strncmp(flag->name, "no-", 3)) {
             if (value)
                 cli_usage("--%.*s takes no value", (int)n, name);
             set_flag(flag, false);
@@ -257,7 +257,9 @@ int cli_start(const struct cli_program *program, int argc, char **argv) {
         for (int i = 0; i < n; i++)
             cli__defaults[i] = cli__value_text(&program->options[i]);
     }
-    char **operands = xcalloc((size_t)argc + 1, sizeof *operands), **words = xcalloc((size_t)argc + 1, sizeof *words);
+    static char **operands, **words; /* static: --help and misuse leave by exit(), and nothing is lost then */
+    operands = xcalloc((size_t)argc + 1, sizeof *operands);
+    words = xcalloc((size_t)argc + 1, sizeof *words);
     int n_operands = 0, n_words = 0;
     for (int i = 1; i < argc;) {
         int used = 1;
