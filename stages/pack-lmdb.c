@@ -69,39 +69,6 @@ static void refuse_options(const char *command, const char *allowed) {
     }
 }
 
-/* ---- sizes ---- */
-
-static int larger_first(const void *a, const void *b) { return ((const int *)b)[0] - ((const int *)a)[0]; }
-
-/* "128", "256,128", "96x128" (width x height) into the format, the highest first. */
-static void parse_sizes(const char *text, struct store_format *f) {
-    int pair[8][2]; /* height, width */
-    char *copy = xstrdup(text), *rest = copy, *word;
-    while ((word = strsep(&rest, ","))) {
-        long width, height;
-        char *x = strchr(word, 'x');
-        if (x)
-            *x = 0;
-        if (!cli_parse_int(word, 1, IMAGE_MAX_SIDE, &width) || !cli_parse_int(x ? x + 1 : word, 1, IMAGE_MAX_SIDE, &height) ||
-            width * height > IMAGE_MAX_PIXELS)
-            cli_usage("--size takes sizes such as 128 or 256,128 or 96x128 (width x height), not \"%s\"", text);
-        if (f->n_sizes == 8)
-            cli_usage("--size takes at most 8 sizes");
-        pair[f->n_sizes][0] = (int)height;
-        pair[f->n_sizes++][1] = (int)width;
-    }
-    free(copy);
-    qsort(pair, (size_t)f->n_sizes, sizeof *pair, larger_first);
-    for (int i = 0; i < f->n_sizes; i++) {
-        f->height[i] = pair[i][0];
-        f->width[i] = pair[i][1];
-        if (i && f->height[i] == f->height[i - 1])
-            cli_usage("--size %s: the heights must differ", text);
-        if (labs((long)f->width[i] * f->height[0] - (long)f->width[0] * f->height[i]) * 2 > f->height[0])
-            cli_usage("--size %s: all sizes must have one shape", text);
-    }
-}
-
 /* ---- packing ---- */
 
 struct run {
@@ -162,35 +129,6 @@ static bool resumed_dedupe(const struct store_writer *w) {
     return before;
 }
 
-/* Going on with a store: its format holds, and what the user asks for must agree with it. */
-static void adopt_format(const char *path, const struct store_writer *w, struct recipe *r) {
-    static const char *const filters = IMAGE_FILTERS, *const crops = RECORD_CROPS;
-    const struct store_format asked = r->format, *f = store_writer_format(w);
-    bool same_sizes = !o.size || asked.n_sizes == f->n_sizes;
-    for (int i = 0; o.size && same_sizes && i < f->n_sizes; i++)
-        same_sizes = asked.width[i] == f->width[i] && asked.height[i] == f->height[i];
-    if (!same_sizes)
-        cli_die("%s: the store has other sizes than --size %s (pack-lmdb ls shows them)", path, o.size);
-    if (cli_given("codec") && asked.codec != f->codec)
-        cli_die("%s: the store has another codec than --codec asks for (pack-lmdb ls shows it)", path);
-    if (cli_given("channels") && asked.channels != f->channels)
-        cli_die("%s: the store has %d channels, not %d", path, f->channels, asked.channels);
-    r->format = *f;
-    if (cli_given("quality") || !f->quality)
-        r->format.quality = asked.quality;
-    const struct { const char *name, *list, *stored; int *value; } named[] = {
-        {"filter", filters, f->filter, (int *)&r->filter}, {"crop", crops, f->crop, (int *)&r->crop}};
-    for (int k = 0; k < 2; k++) { /* the store's own unless the user names another */
-        int i = 0;
-        for (const char *p = named[k].list; named[k].stored && !cli_given(named[k].name) && p; i++) {
-            size_t n = strcspn(p, "|");
-            if (strlen(named[k].stored) == n && !memcmp(p, named[k].stored, n))
-                *named[k].value = i;
-            p = p[n] ? p + n + 1 : NULL;
-        }
-    }
-}
-
 static const char *choice(const char *list, int i, char out[16]) {
     while (i-- > 0)
         list = strchr(list, '|') + 1;
@@ -221,11 +159,11 @@ static int pack(const char *path, char **inputs, int n) {
     }
     struct pack_options p = {.path = path, .jobs = (int)o.jobs, .limit = o.limit, .dedupe = o.dedupe, .replace = o.force};
     p.recipe = (struct recipe){.filter = (enum image_filter)o.filter, .crop = (enum record_crop)o.crop};
-    p.recipe.format = (struct store_format){.channels = channel_counts[o.channels], .codec = codecs[o.codec],
-                                            .quality = (int)o.quality, .filter = choice(IMAGE_FILTERS, o.filter, filter),
-                                            .crop = choice(RECORD_CROPS, o.crop, crop)};
-    if (o.size)
-        parse_sizes(o.size, &p.recipe.format);
+    struct store_format *f = &p.recipe.format;
+    *f = (struct store_format){.channels = channel_counts[o.channels], .codec = codecs[o.codec], .quality = (int)o.quality,
+                               .filter = choice(IMAGE_FILTERS, o.filter, filter), .crop = choice(RECORD_CROPS, o.crop, crop)};
+    if (o.size && recipe_parse_sizes(o.size, f, &e) != ST_OK)
+        cli_usage("--size: %s", e.text);
     if (p.recipe.format.channels == 4 && p.recipe.format.codec != IMAGE_PNG && !o.append && !o.resume)
         cli_usage("--channels 4 needs --codec png");
     bool there = is_store(path);
@@ -243,7 +181,14 @@ static int pack(const char *path, char **inputs, int n) {
     if (there && !o.force) {
         if (store_extend(&p.writer, path, &e) != ST_OK)
             cli_die("%s", e.text);
-        adopt_format(path, p.writer, &p.recipe);
+        struct store_format asked = *f; /* what the user did not ask for himself is as it is in the store */
+        asked.codec = cli_given("codec") ? asked.codec : IMAGE_UNKNOWN;
+        asked.channels = cli_given("channels") ? asked.channels : 0;
+        asked.quality = cli_given("quality") ? asked.quality : 0;
+        asked.filter = cli_given("filter") ? asked.filter : NULL;
+        asked.crop = cli_given("crop") ? asked.crop : NULL;
+        if (recipe_adopt(&p.recipe, &asked, store_writer_format(p.writer), &e) != ST_OK)
+            cli_die("%s: %s", path, e.text);
         load_names(p.writer, &names);
         if (o.resume) {
             p.resume = true;
@@ -315,7 +260,9 @@ static int merge(char **operand, int n) {
     struct run run = {0};
     struct merge_count count;
     struct error e;
-    cJSON *settings = provenance(operand + 1, n - 1);
+    cJSON *settings = cJSON_CreateObject();
+    cJSON_AddStringToObject(settings, "tool", cli_version());
+    cJSON_AddBoolToObject(cJSON_AddObjectToObject(settings, "options"), "dedupe", o.dedupe);
     struct merge_options m = {.dedupe = o.dedupe, .replace = o.force, .settings = settings, .tick = on_tick, .data = &run};
     cli_progress_start(&run.progress, "samples", 0);
     enum status st = store_merge(operand[0], operand + 1, n - 1, &m, &count, &e);
@@ -351,7 +298,7 @@ static int check(const char *path) {
     if (problems)
         cli_error("%s: %lld problems in %lld samples", path, (long long)problems, (long long)m->length);
     else
-        cli_info("%s: %lld samples of %d sizes, all whole", path, (long long)m->length, m->n_sizes);
+        cli_info("%s: %lld samples of %d size%s, all whole", path, (long long)m->length, m->n_sizes, m->n_sizes > 1 ? "s" : "");
     store_close(s);
     return problems ? EXIT_FAILED : EXIT_OK;
 }
@@ -361,42 +308,13 @@ static int pick_size(const struct store_meta *m, const char *path) {
     struct store_format f = {0};
     if (!o.size)
         return 0;
-    parse_sizes(o.size, &f);
+    struct error e;
+    if (recipe_parse_sizes(o.size, &f, &e) != ST_OK)
+        cli_usage("--size: %s", e.text);
     for (int i = 0; i < m->n_sizes && f.n_sizes == 1; i++)
         if (m->height[i] == f.height[0] && (m->width[i] == f.width[0] || f.width[0] == f.height[0]))
             return i;
     cli_die("%s: no size %s in it (pack-lmdb ls shows the sizes)", path, o.size);
-}
-
-static enum status load_sample(struct store *s, int size, int64_t i, struct sample *sample, struct error *e) {
-    const void *data;
-    const char *text;
-    size_t bytes;
-    int label;
-    sample_free(sample);
-    store_text(s, "key", i, &text, &bytes);
-    if (text && bytes < SAMPLE_KEY_MAX && !memchr(text, 0, bytes))
-        memcpy(sample->key, text, bytes); /* the sample is zeroed: it ends there */
-    else
-        snprintf(sample->key, sizeof sample->key, "%05lld", (long long)i);
-    enum status st = store_picture(s, size, i, &data, &bytes, e);
-    if (st != ST_OK)
-        return st;
-    sample->format = image_detect(data, bytes);
-    if (sample->format == IMAGE_UNKNOWN)
-        return st_bad(e, "sample %lld is no picture (pack-lmdb check)", (long long)i);
-    bytes_append(&sample->picture, data, bytes);
-    store_text(s, "json", i, &text, &bytes);
-    if (text && bytes <= SAMPLE_JSON_MAX && !(sample->json = cJSON_ParseWithLength(text, bytes)))
-        return st_bad(e, "sample %lld: its JSON is broken (pack-lmdb check)", (long long)i);
-    store_text(s, "label", i, &text, &bytes);
-    if (text && store_label(s, i, &label, e) == ST_OK) {
-        sample->extras = xcalloc(1, sizeof *sample->extras);
-        sample->n_extras = 1;
-        sample->extras[0].suffix = xstrdup(".cls");
-        bytes_append(&sample->extras[0].bytes, text, bytes);
-    }
-    return ST_OK;
 }
 
 static int unpack(const char *path) {
@@ -419,7 +337,7 @@ static int unpack(const char *path) {
     cli_progress_start(&run.progress, "samples", n);
     for (int64_t i = 0; i < n; i++) {
         run.rejects.in++;
-        enum status st = load_sample(s, size, i, &sample, &e);
+        enum status st = store_sample(s, size, i, &sample, &e);
         if (st == ST_OK && w)
             st = sample_write(w, &sample, &e);
         if (st == ST_OK && o.out) {
@@ -450,22 +368,7 @@ static int list(const char *path) {
     refuse_options("ls", " json quiet ");
     struct store *s = open_store(path);
     const struct store_meta *m = store_get_meta(s);
-    cJSON *json = store_meta_json(s) ? cJSON_Duplicate(store_meta_json(s), true) : cJSON_CreateObject();
-    if (m->foreign) {
-        cJSON_AddStringToObject(json, "format", "foreign");
-        cJSON *sizes = cJSON_AddArrayToObject(json, "sizes");
-        for (int i = 0; i < m->n_sizes; i++) {
-            cJSON *size = cJSON_CreateObject();
-            cJSON_AddNumberToObject(size, "width", m->width[i]);
-            cJSON_AddNumberToObject(size, "height", m->height[i]);
-            cJSON_AddItemToArray(sizes, size);
-        }
-        cJSON_AddNumberToObject(json, "channels", m->channels);
-        cJSON_AddStringToObject(json, "codec", image_format_name(m->codec));
-        cJSON_AddNumberToObject(json, "length", (double)m->length);
-        cJSON_AddNumberToObject(json, "label_dim", 0);
-    }
-    cJSON_AddNumberToObject(json, "bytes", (double)store_bytes(s));
+    cJSON *json = store_describe(s);
     if (o.json) {
         char *text = cJSON_Print(json);
         printf("%s\n", text);

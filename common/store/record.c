@@ -4,10 +4,93 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- recipes ---- */
+
+static int larger_first(const void *a, const void *b) { return ((const int *)b)[0] - ((const int *)a)[0]; }
+
+static bool parse_side(const char *text, int *side) {
+    char *end;
+    long n = *text >= '0' && *text <= '9' ? strtol(text, &end, 10) : 0;
+    *side = (int)n;
+    return n >= 1 && n <= IMAGE_MAX_SIDE && !*end;
+}
+
+enum status recipe_parse_sizes(const char *text, struct store_format *f, struct error *e) {
+    int pair[8][2], n = 0; /* height, width */
+    char *copy = xstrdup(text), *rest = copy, *word;
+    enum status st = ST_OK;
+    while (st == ST_OK && (word = strsep(&rest, ","))) {
+        int width, height;
+        char *x = strchr(word, 'x');
+        if (x)
+            *x = 0;
+        if (n == 8)
+            st = st_bad(e, "at most 8 sizes");
+        else if (!parse_side(word, &width) || !parse_side(x ? x + 1 : word, &height) || (int64_t)width * height > IMAGE_MAX_PIXELS)
+            st = st_bad(e, "sizes are written as 128 or 256,128 or 96x128 (width x height), not \"%s\"", text);
+        else {
+            pair[n][0] = height;
+            pair[n++][1] = width;
+        }
+    }
+    free(copy);
+    if (st != ST_OK)
+        return st;
+    qsort(pair, (size_t)n, sizeof *pair, larger_first);
+    for (int i = 0; i < n; i++) {
+        if (i && pair[i][0] == pair[i - 1][0])
+            return st_bad(e, "%s: the heights must differ", text);
+        /* the same shape: to half a pixel of the width */
+        if (llabs((int64_t)pair[i][1] * pair[0][0] - (int64_t)pair[0][1] * pair[i][0]) * 2 > pair[0][0])
+            return st_bad(e, "%s: all sizes must have one shape", text);
+        f->height[i] = pair[i][0];
+        f->width[i] = pair[i][1];
+    }
+    f->n_sizes = n;
+    return ST_OK;
+}
+
+/* The place of a name in "a|b|c"; `otherwise` when it is not there. */
+static int place_in(const char *list, const char *name, int otherwise) {
+    for (int i = 0; name; i++) {
+        size_t n = strcspn(list, "|");
+        if (strlen(name) == n && !memcmp(list, name, n))
+            return i;
+        if (!list[n])
+            break;
+        list += n + 1;
+    }
+    return otherwise;
+}
+
+enum status recipe_adopt(struct recipe *r, const struct store_format *asked, const struct store_format *stored, struct error *e) {
+    bool same = !asked->n_sizes || asked->n_sizes == stored->n_sizes;
+    for (int i = 0; asked->n_sizes && same && i < stored->n_sizes; i++)
+        same = asked->width[i] == stored->width[i] && asked->height[i] == stored->height[i];
+    if (!same)
+        return st_bad(e, "the store has other sizes than --size asks for (pack-lmdb ls shows them)");
+    if (asked->codec != IMAGE_UNKNOWN && asked->codec != stored->codec)
+        return st_bad(e, "the store has another codec than --codec asks for (pack-lmdb ls shows it)");
+    if (asked->channels && asked->channels != stored->channels)
+        return st_bad(e, "the store has %d channels, not %d", stored->channels, asked->channels);
+    r->format = *stored;
+    if (asked->quality)
+        r->format.quality = asked->quality;
+    if (asked->filter)
+        r->format.filter = asked->filter;
+    if (asked->crop)
+        r->format.crop = asked->crop;
+    r->filter = (enum image_filter)place_in(IMAGE_FILTERS, r->format.filter, FILTER_LANCZOS);
+    r->crop = (enum record_crop)place_in(RECORD_CROPS, r->format.crop, CROP_NONE);
+    return ST_OK;
+}
+
+/* ---- pictures ---- */
+
 enum status record_probe(const struct sample *s, int *width, int *height, struct error *e) {
     struct image_info info;
     if (!s->picture.size)
-        return st_bad(e, "sample without a picture");
+        return st_bad(e, "there is no picture in it");
     enum status st = image_probe(s->picture.data, s->picture.size, &info, e);
     if (st == ST_OK) {
         bool turned = info.orientation >= 5;
@@ -105,7 +188,7 @@ enum status record_make(const struct recipe *recipe, struct sample *s, struct st
     struct image im = {0};
     int box[4];
     if (!s->picture.size)
-        return st_bad(e, "sample without a picture");
+        return st_bad(e, "there is no picture in it");
     enum status st = image_probe(s->picture.data, s->picture.size, &info, e);
     if (st == ST_OK)
         st = image_decode(s->picture.data, s->picture.size, f->channels, &im, e);

@@ -13,10 +13,18 @@ enum record_crop { CROP_NONE, CROP_CENTER };
 #define RECORD_CROPS "none|center" /* in enum order, for CLI_CHOICE */
 
 struct recipe {
-    struct store_format format;
+    struct store_format format; /* with the names of filter and crop */
     enum image_filter filter;
     enum record_crop crop; /* what to do with pictures of another aspect: refuse, or cut away the sides */
 };
+
+/* "128", "256,128", "96x128" (width x height; all of one shape): the highest first. ST_BAD with the reason. */
+enum status recipe_parse_sizes(const char *text, struct store_format *f, struct error *e);
+
+/* Takes over the format of a store, to go on with it. What `asked` holds must agree: its sizes unless n_sizes is 0, its codec
+ * unless IMAGE_UNKNOWN, its channels unless 0; else ST_BAD. Filter, crop and quality that are not asked for (NULL, 0) are those of
+ * the store. */
+enum status recipe_adopt(struct recipe *r, const struct store_format *asked, const struct store_format *stored, struct error *e);
 
 /* The size a picture has when upright, from its header. */
 enum status record_probe(const struct sample *s, int *width, int *height, struct error *e);

@@ -179,34 +179,33 @@ static enum status start(struct merge *m, struct store *s, const char *path, str
 }
 
 static enum status merge_into(struct merge *m, const char *path, char **inputs, int n, struct error *e) {
-    cJSON *merged = cJSON_CreateArray();
+    cJSON *merged = NULL; /* in the writer's meta */
     enum status st = ST_OK;
     for (int i = 0; i < n && st == ST_OK; i++) {
         struct store *s;
         st = store_open(&s, inputs[i], e);
         if (st != ST_OK)
             break;
-        if (!m->writer)
-            st = start(m, s, path, e);
+        if (!m->writer && (st = start(m, s, path, e)) == ST_OK) {
+            cJSON *session = m->o->settings ? cJSON_Duplicate(m->o->settings, true) : cJSON_CreateObject();
+            merged = cJSON_AddArrayToObject(session, "merged");
+            store_writer_start_session(m->writer, session);
+        }
         if (st == ST_OK)
             st = copy_store(m, s, e);
         if (st != ST_OK)
             st = st_prefix(ST_FAIL, e, "%s", inputs[i]);
-        cJSON *entry = cJSON_CreateObject();
-        cJSON_AddStringToObject(entry, "store", inputs[i]);
-        cJSON_AddNumberToObject(entry, "length", (double)store_get_meta(s)->length);
-        cJSON_AddStringToObject(entry, "content_hash", store_get_meta(s)->content_hash);
-        cJSON_AddItemToArray(merged, entry);
+        else {
+            cJSON *entry = cJSON_CreateObject();
+            cJSON_AddStringToObject(entry, "store", inputs[i]);
+            cJSON_AddNumberToObject(entry, "length", (double)store_get_meta(s)->length);
+            cJSON_AddStringToObject(entry, "content_hash", store_get_meta(s)->content_hash);
+            cJSON_AddItemToArray(merged, entry);
+        }
         store_close(s);
     }
-    if (st != ST_OK || !store_writer_length(m->writer)) {
-        cJSON_Delete(merged);
+    if (st != ST_OK || !store_writer_length(m->writer))
         return st != ST_OK ? st : st_fail(e, "the stores are empty: nothing to merge");
-    }
-    cJSON *entry = m->o->settings ? cJSON_Duplicate(m->o->settings, true) : cJSON_CreateObject();
-    cJSON_AddItemToObject(entry, "merged", merged);
-    store_writer_start_session(m->writer, entry);
-    cJSON_ReplaceItemInObject(entry, "first", cJSON_CreateNumber(0));
     if (m->names.n)
         store_writer_set(m->writer, "classes", cJSON_CreateStringArray((const char *const *)m->names.name, m->names.n));
     st = store_flush(m->writer, e);

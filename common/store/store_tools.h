@@ -1,21 +1,29 @@
-/* store_tools.h - whole stores: checking one, joining several. Nothing is printed here. */
+/* store_tools.h - whole stores: checking one, joining several, taking samples out. Nothing is printed here. */
 #ifndef FACEMILL_STORE_TOOLS_H
 #define FACEMILL_STORE_TOOLS_H
 
 #include "common/store/store_write.h"
+#include "common/stream/sample.h"
 
 /* Decodes every picture with `jobs` threads, and checks sizes, channels, codec, keys, JSON, labels, the index of source hashes
  * and the content hash. report is called for each thing wrong, in order, with a line that names the record. tick is called
  * after each sample. Returns the number of things wrong. */
 int64_t store_check(struct store *s, int jobs, void (*report)(const char *line, void *data), void (*tick)(void *data), void *data);
 
+/* Meta, or for foreign stores what was found out in the same form, and "bytes", the size of the data file. Caller frees. */
+cJSON *store_describe(const struct store *s);
+
+/* One sample as it was packed: key, picture of the given size as it is stored, JSON, and the label as a .cls member. Frees what
+ * was in *sample. ST_BAD when the record is broken; the key is set all the same. */
+enum status store_sample(struct store *s, int size, int64_t index, struct sample *sample, struct error *e);
+
 /* Joins stores of equal sizes, channels and codec, in the order given, into a new one. Pictures are copied as they are, so the
  * content hash is that of packing the same samples one after the other. Class names are united; stores with and without labels
  * do not mix. With dedupe a sample whose source picture is in the new store already is left out. It is built beside `out`
- * (OUT.tmp-PID) and renamed when it is whole. settings (taken) goes into the provenance, together with the inputs' hashes. */
+ * (OUT.tmp-PID) and renamed when it is whole. a copy of settings goes into the provenance, together with the inputs' hashes. */
 struct merge_options {
     bool dedupe, replace;
-    cJSON *settings;
+    const cJSON *settings; /* or NULL */
     void (*tick)(void *data);
     void *data;
 };

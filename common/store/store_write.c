@@ -35,6 +35,8 @@ struct store_writer {
     uint8_t chain[SHA256_SIZE]; /* content hash up to `committed` */
     int64_t committed;
     bool dirty; /* meta changed since the last commit */
+    bool session; /* this writer started one, at sample session_first */
+    int64_t session_first;
 
     struct store_record *batch; /* [BATCH_RECORDS], n used */
     int n;
@@ -461,7 +463,10 @@ enum status store_writer_close(struct store_writer *w, bool complete, struct err
         return ST_OK;
     cJSON *provenance = cJSON_GetObjectItemCaseSensitive(w->json, "provenance");
     cJSON *last = cJSON_GetArrayItem(provenance, cJSON_GetArraySize(provenance) - 1);
-    if (complete && last && !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(last, "complete"))) {
+    if (w->session && w->session_first == store_writer_length(w)) { /* a session that added nothing leaves no trace */
+        cJSON_DeleteItemFromArray(provenance, cJSON_GetArraySize(provenance) - 1);
+        w->dirty = false;
+    } else if (complete && last && !cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(last, "complete"))) {
         set(last, "complete", cJSON_CreateTrue());
         w->dirty = true;
     }
@@ -486,6 +491,8 @@ void store_writer_start_session(struct store_writer *w, cJSON *entry) {
     set(entry, "first", cJSON_CreateNumber((double)store_writer_length(w)));
     set(entry, "complete", cJSON_CreateFalse());
     cJSON_AddItemToArray(cJSON_GetObjectItemCaseSensitive(w->json, "provenance"), entry);
+    w->session = true;
+    w->session_first = store_writer_length(w);
     w->dirty = true;
 }
 
