@@ -237,10 +237,10 @@ enum status pack_run(struct input *in, struct pack_options *o, struct pack_resul
     ordered_stop(ring, free_job);
     struct error late;
     if (p.writer) {
-        bool whole = st == ST_OK;
         int64_t committed = store_writer_committed(p.writer), length = store_writer_length(p.writer);
-        enum status closed = store_writer_close(p.writer, whole, &late);
+        enum status closed = store_writer_close(p.writer, st == ST_OK, &late);
         result->length = closed == ST_OK ? length : committed;
+        result->out -= length - result->length; /* what was in hand when writing failed */
         if (st == ST_OK && closed != ST_OK) {
             st = closed;
             *e = late;

@@ -416,8 +416,8 @@ enum status store_flush(struct store_writer *w, struct error *e) {
         }
         pthread_mutex_unlock(&w->lock);
     }
-    if (rc)
-        return st_fail(e, "write %s: %s", w->path, mdb_strerror(rc));
+    if (rc) /* LMDB makes EIO of a short write, which is what a disk that fills up gives first */
+        return st_fail(e, "write %s: %s", w->path, rc == EIO ? "could not be written whole (is the disk full?)" : mdb_strerror(rc));
     if (!w->committed && w->created)
         fsync(w->folder);
     pthread_mutex_lock(&w->lock);

@@ -1,0 +1,421 @@
+# pack-lmdb.bats - packing, and everything else one does with stores. Stores are read back by Python's lmdb and PIL.
+load lib
+
+content() { pack-lmdb ls --json "$1" | sed -n 's/.*"content_hash":[[:space:]]*"\([0-9a-f]*\)".*/\1/p' | head -n 1; }
+length() { pack-lmdb ls --json "$1" | sed -n 's/.*"length":[[:space:]]*\([0-9]*\).*/\1/p' | head -n 1; }
+
+# with_store STORE PYTHON - runs it with get(key) -> bytes or None, image(key) -> PIL image, keys.
+with_store() {
+    $python - "$@" <<'PY'
+import sys, io, json, lmdb
+from PIL import Image
+env = lmdb.open(sys.argv[1], readonly=True, lock=False)
+txn = env.begin()
+get = lambda key: txn.get(key.encode())
+image = lambda key: Image.open(io.BytesIO(get(key)))
+keys = [k.decode() for k, _ in txn.cursor()]
+exec(sys.argv[2])
+PY
+}
+
+@test "a stream becomes a store that Python's lmdb and PIL read" {
+    samples 7 48 48 >in.tar
+    pack-lmdb -q s.lmdb <in.tar
+    with_store s.lmdb '
+assert get("length") == b"7" and image("48-00003").size == (48, 48) and image("48-00003").format == "JPEG"
+assert get("key-00006") == b"00006" and get("label-00004") == b"1" and json.loads(get("json-00005"))["source"] == "drawn-5"
+meta = json.loads(get("meta"))
+assert meta["length"] == 7 and meta["label_dim"] == 3 and meta["sizes"] == [{"width": 48, "height": 48}]
+assert meta["provenance"][0]["complete"] and sum(k.startswith("hash-") for k in keys) == 7'
+    pack-lmdb check -q s.lmdb
+    pack-lmdb ls s.lmdb | grep -q '7 samples of 48x48, 3 channels, jpg'
+}
+
+@test "several sizes, shapes, codecs and channels; a picture of the right kind keeps its bytes" {
+    samples 3 64 96 >tall.tar
+    pack-lmdb -q --size 16x24,64x96,32x48 --codec png --channels 1 s.lmdb <tall.tar
+    with_store s.lmdb '
+assert [s["height"] for s in json.loads(get("meta"))["sizes"]] == [96, 48, 24]
+assert image("96-00002").size == (64, 96) and image("24-00000").size == (16, 24) and image("48-00001").mode == "L"'
+    pack-lmdb -q --codec raw raw.lmdb <tall.tar
+    [ "$(with_store raw.lmdb 'print(image("96-00001").format, len(get("96-00001")))')" = "PPM $((64 * 96 * 3 + 13))" ]
+    mkdir p
+    picture p/a.png 40 40 1 RGBA
+    picture p/b.png 40 40 2
+    pack-lmdb -q --codec png --channels 4 rgba.lmdb p
+    with_store rgba.lmdb 'import hashlib
+assert image("40-00000").mode == image("40-00001").mode == "RGBA"
+assert get("40-00000") == open("p/a.png", "rb").read()'
+    mkdir odd
+    $python -c '
+from PIL import Image
+im = Image.open("p/b.png")
+im.convert("P").save("odd/palette.png"); im.convert("CMYK").save("odd/cmyk.jpg"); im.convert("L").save("odd/grey.jpg")
+im.convert("I").point(lambda v: v * 257).convert("I;16").save("odd/sixteen.png"); im.save("odd/moving.webp", save_all=True, append_images=[im])
+e = Image.Exif(); e[0x112] = 6; im.save("odd/turned.jpg", exif=e)'
+    for codec in jpg png; do
+        pack-lmdb -q --codec $codec odd-$codec.lmdb odd
+        with_store odd-$codec.lmdb 'assert all(image("40-%05d" % i).mode == "RGB" for i in range(6)), [image("40-%05d" % i).mode for i in range(6)]
+assert not any(image("40-%05d" % i).getexif() for i in range(6))'
+    done
+    fails_with 2 'needs --codec png' pack-lmdb --channels 4 x.lmdb p
+    fails_with 2 'one shape' pack-lmdb --size 32,16x24 x.lmdb p
+    fails_with 2 'heights must differ' pack-lmdb --size 32,32 x.lmdb p
+}
+
+@test "bytes do not depend on the number of jobs" {
+    samples 60 40 40 jpg >in.tar
+    pack-lmdb -q --size 24 --jobs 1 a.lmdb <in.tar
+    pack-lmdb -q --size 24 --jobs 5 b.lmdb <in.tar
+    [ "$(content a.lmdb)" = "$(content b.lmdb)" ]
+    with_store a.lmdb 'open("a.keys", "w").write("\n".join(k for k in keys))'
+    with_store b.lmdb 'open("b.keys", "w").write("\n".join(k for k in keys))'
+    cmp a.keys b.keys
+}
+
+@test "unpack | pack gives the same content, labels and keys" {
+    samples 9 32 32 >in.tar
+    for codec in jpg png raw; do
+        pack-lmdb -q --codec $codec a-$codec.lmdb <in.tar
+        pack-lmdb unpack -q a-$codec.lmdb >out.tar
+        pack-lmdb -q --codec $codec b-$codec.lmdb <out.tar
+        [ "$(content a-$codec.lmdb)" = "$(content b-$codec.lmdb)" ]
+        [ "$(keys out.tar)" = "$(keys in.tar)" ]
+    done
+    [ "$(member out.tar 00004.cls)" = 1 ]
+    pack-lmdb -q --size 32,16 two.lmdb <in.tar
+    pack-lmdb unpack -q --size 16 two.lmdb | pack-lmdb -q small.lmdb
+    with_store small.lmdb 'assert image("16-00008").size == (16, 16)'
+    fails_with 1 'no size 24' pack-lmdb unpack --size 24 two.lmdb
+    pack-lmdb unpack -q --out files a-raw.lmdb
+    [ "$(ls files | wc -l)" -eq 27 ]
+    [ "$(cat files/00002.cls)" = 2 ]
+    $python -c 'from PIL import Image; assert Image.open("files/00000.png").size == (32, 32)'
+    fails_with 1 'something in it' pack-lmdb unpack --out files a-raw.lmdb
+}
+
+@test "labels from folders, tables and dataset zips" {
+    mkdir -p p/cat p/dog
+    for i in 0 1 2; do picture p/cat/$i.png 16 16 $i; picture p/dog/$i.png 16 16 1$i; done
+    pack-lmdb -q --labels folder folder.lmdb p
+    with_store folder.lmdb 'assert [get("label-%05d" % i) for i in range(6)] == [b"0"] * 3 + [b"1"] * 3
+assert json.loads(get("meta"))["classes"] == ["cat", "dog"]'
+    printf '# comment\ncat/0\t4\ncat/1.png 2\ndog/0 0\n2 7\n' >table
+    pack-lmdb --labels table --rejects r.jsonl -q table.lmdb p 2>/dev/null
+    with_store table.lmdb 'assert [get("label-%05d" % i) for i in range(5)] == [b"4", b"2", b"7", b"0", b"7"]'
+    grep -q 'dog/1.png.*not in the table' r.jsonl
+    printf '0 old\n1 young\n2 old\n' >names
+    pack-lmdb -q --labels names names.lmdb p
+    with_store names.lmdb 'assert [get("label-%05d" % i) for i in range(6)] == [b"0", b"1", b"0"] * 2'
+    $python -c '
+import zipfile, json
+z = zipfile.ZipFile("ada.zip", "w")
+for i in range(6): z.write("p/%s/%d.png" % (("cat", "dog")[i // 3], i % 3), "%05d/img%08d.png" % (i // 4, i))
+z.writestr("dataset.json", json.dumps({"labels": [["%05d/img%08d.png" % (i // 4, i), i % 4] for i in range(6)]}))'
+    pack-lmdb -q --codec png ada.lmdb ada.zip
+    with_store ada.lmdb 'assert [get("label-%05d" % i) for i in range(6)] == [b"0", b"1", b"2", b"3", b"0", b"1"]
+assert get("key-00005") == b"00001/img00000005" and get("16-00004") == open("p/dog/1.png", "rb").read()'
+    pack-lmdb -q --labels none none.lmdb ada.zip
+    with_store none.lmdb 'assert get("label-00000") is None and json.loads(get("meta"))["label_dim"] == 0'
+    $python -c 'import zipfile; zipfile.ZipFile("ada.zip").extractall("x")'
+    pack-lmdb -q --codec png x.lmdb x
+    [ "$(content x.lmdb)" = "$(content ada.lmdb)" ]
+    head -c 900 ada.zip >cut.zip
+    fails_with 1 'cut.zip: damaged or truncated' pack-lmdb -q cut.lmdb cut.zip
+    echo '{"labels": [["a", [1, 2]]]}' >vector.json
+    fails_with 1 'vectors are not supported' pack-lmdb --labels vector.json v.lmdb p
+    # all or none
+    samples 2 16 16 >in.tar
+    pack-lmdb -q mixed.lmdb in.tar p --rejects r.jsonl 2>/dev/null || [ $? -eq 3 ]
+    [ "$(grep -c 'no label' r.jsonl)" -eq 6 ]
+}
+
+@test "bad pictures are rejected with a reason and counted" {
+    mkdir p
+    picture p/good1.png 32 32 1
+    picture p/good2.jpg 32 32 2
+    picture p/wide.png 48 32 3 && head -c 300 p/good1.png >p/short.png && : >p/zero.jpg && echo text >p/text.png
+    head -c 400 p/good2.jpg >p/short.jpg
+    printf 'P6 60000 60000 255\n' >p/huge.ppm
+    status=0; pack-lmdb s.lmdb p --rejects r.jsonl --max-reject 9 2>err.txt || status=$?
+    [ $status -eq 0 ]
+    [ "$(wc -l <r.jsonl)" -eq 6 ]
+    grep -q 'in 8, out 2, rejected 6' err.txt
+    grep -q 'wide.png.*48x32.*--crop center' r.jsonl
+    pack-lmdb -q --force --max-reject 5 s.lmdb p 2>/dev/null || [ $? -eq 3 ]
+    pack-lmdb -q --force --crop center --codec raw --max-reject 9 s.lmdb p 2>/dev/null
+    with_store s.lmdb 'from PIL import ImageChops
+assert image("32-00002").tobytes() == Image.open("p/wide.png").crop((8, 0, 40, 32)).tobytes()'
+    rm p/good* p/wide.png
+    status=0; pack-lmdb none.lmdb p 2>/dev/null || status=$?
+    [ $status -eq 1 ]
+    [ ! -e none.lmdb ]
+}
+
+@test "dedupe leaves out what is there, within an input and across runs" {
+    samples 5 16 16 >a.tar; samples 5 16 16 ppm 2 >b.tar
+    pack-lmdb -q --dedupe s.lmdb a.tar a.tar --rejects r.jsonl 2>/dev/null
+    [ "$(length s.lmdb)" -eq 5 ]
+    [ "$(grep -c 'same picture as sample' r.jsonl)" -eq 5 ]
+    pack-lmdb -q --append --dedupe s.lmdb a.tar b.tar 2>/dev/null
+    [ "$(length s.lmdb)" -eq 10 ]
+    pack-lmdb -q once.lmdb a.tar b.tar
+    [ "$(content s.lmdb)" = "$(content once.lmdb)" ]
+    pack-lmdb -q both.lmdb a.tar a.tar
+    [ "$(length both.lmdb)" -eq 10 ]
+    pack-lmdb -q --limit 3 three.lmdb a.tar
+    [ "$(length three.lmdb)" -eq 3 ]
+}
+
+@test "append and merge give the store of one run" {
+    samples 5 16 16 >a.tar; samples 4 16 16 ppm 2 >b.tar
+    pack-lmdb -q --codec png once.lmdb a.tar b.tar
+    pack-lmdb -q --codec png a.lmdb a.tar; pack-lmdb -q --codec png b.lmdb b.tar
+    pack-lmdb merge -q m.lmdb a.lmdb b.lmdb
+    pack-lmdb check -q m.lmdb
+    [ "$(content m.lmdb)" = "$(content once.lmdb)" ]
+    pack-lmdb merge -q --dedupe --force m.lmdb b.lmdb a.lmdb b.lmdb
+    [ "$(length m.lmdb)" -eq 9 ]
+    pack-lmdb check -q m.lmdb
+    pack-lmdb -q --append a.lmdb b.tar
+    [ "$(content a.lmdb)" = "$(content once.lmdb)" ]
+    with_store a.lmdb 'assert [p["first"] for p in json.loads(get("meta"))["provenance"]] == [0, 5] and image("16-00008").format == "PNG"'
+    fails_with 1 'there is a store already' pack-lmdb merge m.lmdb a.lmdb
+    fails_with 1 'other sizes' pack-lmdb --append --size 32 a.lmdb b.tar
+    fails_with 1 'another codec' pack-lmdb --append --codec jpg a.lmdb b.tar
+    pack-lmdb -q jpg.lmdb a.tar
+    fails_with 1 'jpg.lmdb: its sizes, channels or codec' pack-lmdb merge x.lmdb a.lmdb jpg.lmdb
+    [ ! -e x.lmdb ]
+    ! ls -d x.lmdb.tmp* 2>/dev/null
+    for i in 1 2 3; do mkdir -p c/$i d/$i; picture c/$i/x.png 16 16 $i; picture d/$i/x.png 16 16 2$i; done
+    rm -r d/1; mv d/2 d/0
+    pack-lmdb -q --labels folder c.lmdb c; pack-lmdb -q --labels folder d.lmdb d; pack-lmdb merge -q cd.lmdb c.lmdb d.lmdb
+    with_store cd.lmdb 'assert json.loads(get("meta"))["classes"] == ["1", "2", "3", "0"] and get("label-00003") == b"3" and get("label-00004") == b"2"'
+}
+
+@test "resume: nothing twice, nothing missing, and only the same input" {
+    samples 8 16 16 >a.tar; samples 8 16 16 ppm 2 >b.tar; samples 5 16 16 >five.tar
+    pack-lmdb -q whole.lmdb a.tar b.tar
+    pack-lmdb -q --resume s.lmdb five.tar # nothing there yet: a new store
+    pack-lmdb -q --resume s.lmdb a.tar b.tar
+    [ "$(content s.lmdb)" = "$(content whole.lmdb)" ]
+    with_store s.lmdb 'open("1", "w").write(str(get("meta")))'
+    pack-lmdb --resume s.lmdb a.tar b.tar 2>err.txt
+    grep -q 'in 16, out 16' err.txt # once more changes nothing
+    with_store s.lmdb 'open("2", "w").write(str(get("meta")))'
+    cmp 1 2
+    fails_with 1 'another one: --resume needs the input' pack-lmdb -q --resume s.lmdb b.tar
+    fails_with 1 'input ends before' pack-lmdb -q --resume s.lmdb a.tar
+    [ "$(content s.lmdb)" = "$(content whole.lmdb)" ]
+    # an append that is resumed; duplicates without and with --dedupe
+    pack-lmdb -q --append s.lmdb five.tar
+    pack-lmdb -q --resume s.lmdb a.tar
+    pack-lmdb -q x.lmdb a.tar b.tar a.tar
+    [ "$(content s.lmdb)" = "$(content x.lmdb)" ]
+    pack-lmdb -q --dedupe d.lmdb a.tar a.tar 2>/dev/null
+    pack-lmdb -q --resume d.lmdb a.tar a.tar b.tar 2>/dev/null
+    [ "$(content d.lmdb)" = "$(content whole.lmdb)" ]
+}
+
+@test "SIGKILL twenty times, then resume: every sample once" {
+    seed=${SEED:-$RANDOM}
+    echo "SEED=$seed"
+    $python - >in.tar <<'PY'
+import io, sys, tarfile
+tar = tarfile.open(fileobj=sys.stdout.buffer, mode='w|', format=tarfile.USTAR_FORMAT)
+for i in range(6000): # every fortieth is broken, every fiftieth comes twice
+    data = b'P6 12 12 255\n' + bytes((j * i + j * j) % 251 for j in range(12 * 12 * 3))
+    info = tarfile.TarInfo('%05d.ppm' % i)
+    data = data[:40] if i % 40 == 7 else data
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+    if i % 50 == 3:
+        info.name = '%05d-again.ppm' % i
+        tar.addfile(info, io.BytesIO(data))
+tar.close()
+PY
+    pack-lmdb -q whole.lmdb in.tar 2>/dev/null
+    [ "$(length whole.lmdb)" -eq 5970 ]
+    RANDOM=$seed hits=0
+    for i in $(seq 20); do
+        pack-lmdb -q --resume s.lmdb in.tar 2>/dev/null &
+        sleep "0.$(printf %03d $((RANDOM % 200 + 5)))"
+        if kill -9 $!; then hits=$((hits + 1)); fi 2>/dev/null
+        wait $! 2>/dev/null || true
+        [ ! -e s.lmdb/data.mdb ] || pack-lmdb check -q s.lmdb
+        if [ -e s.lmdb/data.mdb ] && [ "$(length s.lmdb)" -eq 5970 ]; then # done before all kills: from the beginning
+            [ "$(content s.lmdb)" = "$(content whole.lmdb)" ]
+            rm -r s.lmdb
+        fi
+    done
+    pack-lmdb -q --resume s.lmdb in.tar 2>/dev/null
+    pack-lmdb check -q s.lmdb
+    [ "$(content s.lmdb)" = "$(content whole.lmdb)" ]
+    with_store whole.lmdb 'open("1", "w").write("\n".join(str((k, get(k))) for k in keys if k != "meta"))'
+    with_store s.lmdb 'open("2", "w").write("\n".join(str((k, get(k))) for k in keys if k != "meta"))'
+    cmp 1 2
+    echo "$hits of 20 kills hit a running program"
+    [ $hits -ge 10 ]
+}
+
+@test "stores of other programs are read, not written to" {
+    $python -c '
+import lmdb, io, numpy as np
+from PIL import Image
+with lmdb.open("f.lmdb", map_size=1 << 24) as env, env.begin(write=True) as txn:
+    for i in range(4):
+        for size in (32, 8):
+            b = io.BytesIO(); Image.fromarray(np.full((size, size, 3), 40 * i, "u1")).save(b, "JPEG", quality=100)
+            txn.put(("%d-%05d" % (size, i)).encode(), b.getvalue())
+    txn.put(b"length", b"4")'
+    pack-lmdb ls f.lmdb | grep -q '4 samples of 32x32, 8x8, 3 channels, jpg'
+    pack-lmdb check -q f.lmdb
+    pack-lmdb unpack -q f.lmdb | pack-lmdb -q n.lmdb
+    [ "$(length n.lmdb)" -eq 4 ]
+    pack-lmdb merge -q m.lmdb f.lmdb f.lmdb
+    pack-lmdb check -q m.lmdb
+    [ "$(length m.lmdb)" -eq 8 ]
+    fails_with 1 'made by another program' pack-lmdb --append f.lmdb n.tar </dev/null
+}
+
+@test "what is no store, or a damaged one, is refused in one line" {
+    samples 40 16 16 >in.tar
+    pack-lmdb -q --codec png s.lmdb in.tar
+    fails_with 1 'there is no such store' pack-lmdb ls nothing.lmdb
+    mkdir empty
+    fails_with 1 'without data.mdb' pack-lmdb ls empty
+    make_lmdb() { $python -c 'import lmdb, sys
+with lmdb.open(sys.argv[1]) as env, env.begin(write=True) as txn:
+    for kv in sys.argv[2:]: txn.put(*[x.encode() for x in kv.split("=", 1)])' "$@"; }
+    make_lmdb a.lmdb hello=world
+    fails_with 1 'no key "length"' pack-lmdb ls a.lmdb
+    make_lmdb b.lmdb length=-3
+    fails_with 1 'not a number' pack-lmdb ls b.lmdb
+    make_lmdb c.lmdb length=5 00001=x 7=y
+    fails_with 1 'no keys of the form SIZE-INDEX' pack-lmdb ls c.lmdb
+    make_lmdb d.lmdb length=5 16-00000=x
+    fails_with 1 'record 16-00000' pack-lmdb ls d.lmdb
+    make_lmdb e.lmdb length=1 meta='{"format": "facemill-store", "version": 9}'
+    fails_with 1 'newer version' pack-lmdb ls e.lmdb
+    make_lmdb g.lmdb length=1 meta='{"format":"facemill-store","version":1,"length":1,"channels":3,"label_dim":0,"codec":"png","sizes":[{"width":65000,"height":65000}]}'
+    fails_with 1 'impossible sizes' pack-lmdb ls g.lmdb
+    cp -r s.lmdb h.lmdb && $python -c 'import lmdb
+with lmdb.open("h.lmdb") as env, env.begin(write=True) as txn:
+    txn.put(b"length", b"2000000"); txn.put(b"meta", txn.get(b"meta").replace(b"\"length\":40", b"\"length\":2000000"))'
+    fails_with 1 'claims 2000000 samples' pack-lmdb ls h.lmdb
+    cp -r s.lmdb i.lmdb && $python -c 'import lmdb
+with lmdb.open("i.lmdb") as env, env.begin(write=True) as txn:
+    txn.put(b"16-00003", txn.get(b"16-00004")); txn.put(b"16-00007", b"junk"); txn.delete(b"16-00009")'
+    status=0; pack-lmdb check i.lmdb 2>err.txt || status=$?
+    [ $status -eq 1 ]
+    grep -q 'record 16-00007' err.txt
+    grep -q '16-00009: missing' err.txt
+    grep -q 'content hash' err.txt
+    status=0; pack-lmdb unpack i.lmdb >o.tar 2>err.txt || status=$?
+    [ $status -eq 0 ]
+    grep -q 'in 40, out 38, rejected 2' err.txt
+    [ "$(keys o.tar | wc -w)" -eq 38 ]
+    for bytes in 0 100 5000 8192 12288 20000; do
+        cp -r s.lmdb t.lmdb && truncate -s $bytes t.lmdb/data.mdb
+        fails_with 1 'truncated|too short|empty|first two pages' pack-lmdb ls t.lmdb
+        fails_with 1 'truncated|too short|empty|first two pages' pack-lmdb -q --append t.lmdb in.tar
+        rm -r t.lmdb
+    done
+    mkdir junk.lmdb
+    head -c 50000 /dev/urandom >junk.lmdb/data.mdb
+    fails_with 1 'not an LMDB database' pack-lmdb check junk.lmdb
+    # any one byte changed: either said in plain words or not in a place that matters, never a crash
+    $python -c '
+import random, shutil, subprocess, sys
+random.seed(5)
+whole = open("s.lmdb/data.mdb", "rb").read()
+shutil.copytree("s.lmdb", "y.lmdb")
+for i in range(150):
+    data = bytearray(whole)
+    for k in range(random.choice((1, 1, 3, 40))):
+        data[random.randrange(len(data) if i % 3 else 8192)] = random.randrange(256)
+    open("y.lmdb/data.mdb", "wb").write(data)
+    code = subprocess.run(["pack-lmdb", "check", "-q", "y.lmdb"], stderr=subprocess.PIPE).returncode
+    assert code in (0, 1), (i, code)'
+}
+
+@test "an existing store, a folder of other things and a second writer are left alone" {
+    samples 3 16 16 >in.tar
+    pack-lmdb -q s.lmdb in.tar
+    sum=$(cksum s.lmdb/data.mdb)
+    fails_with 1 'there is a store already \(--append' pack-lmdb s.lmdb in.tar
+    mkdir mine
+    echo x >mine/file
+    fails_with 1 'other things in it \(file\)' pack-lmdb -q mine in.tar
+    [ "$(ls mine)" = file ]
+    mkfifo pipe
+    pack-lmdb -q --append s.lmdb pipe & writer=$!
+    exec 9>pipe
+    fails_with 1 'another program is writing to it' pack-lmdb --append s.lmdb in.tar
+    pack-lmdb ls s.lmdb >/dev/null # reading goes on
+    cat in.tar >&9
+    exec 9>&-
+    wait $writer
+    [ "$(length s.lmdb)" -eq 6 ]
+    [ "$sum" != "$(cksum s.lmdb/data.mdb)" ]
+    fails_with 2 'name a store' pack-lmdb
+    fails_with 2 'ls takes no --dedupe' pack-lmdb ls --dedupe s.lmdb
+    fails_with 2 'packing takes no --out' pack-lmdb --out x y.lmdb in.tar
+    fails_with 2 'exclude each other' pack-lmdb --append --force s.lmdb in.tar
+    fails_with 1 'no such file|No such file' pack-lmdb y.lmdb nowhere.tar
+    [ ! -e y.lmdb ]
+}
+
+@test "a damaged stream: what came before is safe, and resume goes on" {
+    samples 30 16 16 >in.tar
+    head -c 40000 in.tar >cut.tar
+    status=0; pack-lmdb s.lmdb cut.tar 2>err.txt || status=$?
+    [ $status -eq 1 ]
+    grep -q 'truncated tar' err.txt
+    grep -q 'safe in it; --resume' err.txt
+    pack-lmdb check -q s.lmdb
+    [ "$(length s.lmdb)" -gt 5 ]
+    pack-lmdb -q --resume s.lmdb in.tar
+    pack-lmdb -q whole.lmdb in.tar
+    [ "$(content s.lmdb)" = "$(content whole.lmdb)" ]
+    fails_with 1 'no tar stream' pack-lmdb -q x.lmdb </dev/null
+    [ ! -e x.lmdb ]
+}
+
+@test "a full disk and a closed pipe" {
+    samples 900 32 32 >in.tar
+    status=0; (ulimit -f 2500; pack-lmdb --codec raw s.lmdb in.tar 2>err.txt) || status=$?
+    [ $status -eq 1 ]
+    grep -qE 'write s.lmdb: (File too large|No space|.*disk full)' err.txt
+    grep -q 'out 512' err.txt
+    grep -q 'samples are safe' err.txt
+    pack-lmdb check -q s.lmdb
+    [ "$(length s.lmdb)" -eq 512 ]
+    pack-lmdb -q --resume --codec raw s.lmdb in.tar
+    pack-lmdb -q --codec raw whole.lmdb in.tar
+    [ "$(content s.lmdb)" = "$(content whole.lmdb)" ]
+    status=0; (ulimit -f 12; pack-lmdb -q --codec raw tiny.lmdb in.tar 2>err.txt) || status=$?
+    [ $status -eq 1 ]
+    [ "$(wc -l <err.txt)" -eq 1 ]
+    [ ! -e tiny.lmdb ]
+    pack-lmdb unpack -q s.lmdb | head -c 2000 >part
+    [ "${PIPESTATUS[0]}" -eq 141 ]
+    [ "$(wc -c <part)" -eq 2000 ]
+    if [ -w /dev/full ]; then fails_with 1 'write sample stream' sh -c 'exec pack-lmdb unpack -q s.lmdb >/dev/full' || grep -q 'No space' stderr.txt; fi
+}
+
+@test "a store that may only be read" {
+    samples 3 16 16 >in.tar
+    pack-lmdb -q s.lmdb in.tar
+    rm s.lmdb/lock.mdb && chmod a-w s.lmdb s.lmdb/data.mdb
+    [ "$(id -u)" -ne 0 ] || skip "root may write everywhere"
+    pack-lmdb check -q s.lmdb
+    [ ! -e s.lmdb/lock.mdb ]
+    fails_with 1 'cannot write to it' pack-lmdb --append s.lmdb in.tar
+    mkdir closed
+    chmod a-w closed
+    fails_with 1 'cannot make the folder' pack-lmdb -q closed/s.lmdb in.tar
+    chmod 0 s.lmdb/data.mdb
+    fails_with 1 'Permission denied' pack-lmdb ls s.lmdb
+    chmod u+w s.lmdb
+}
