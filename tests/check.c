@@ -5,32 +5,44 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static void line(struct report *r, const char *name, bool ok, double error, double tolerance) {
-    printf("%-4s %-52s %10.2e  (%.0e)\n", ok ? "ok" : "FAIL", name, error, tolerance);
+static void line(struct report *r, const char *name, bool ok, double error, double tolerance, const char *note) {
+    printf("%-4s %-52s %10.2e  (%.0e)%s\n", ok ? "ok" : "FAIL", name, error, tolerance, note);
     r->checked++;
     r->failed += !ok;
 }
 
-void report_tensor(struct report *r, const char *name, const float *got, const float *want, int64_t n, double tolerance) {
-    double largest = 0, difference = 0;
-    bool finite = true;
+/* max |got - want|, infinite when anything is not finite; *largest = max |want|. */
+static double distance(const float *got, const float *want, int64_t n, double *largest) {
+    double difference = 0;
+    *largest = 0;
     for (int64_t i = 0; i < n; i++) {
-        double d = fabs((double)got[i] - (double)want[i]);
-        finite = finite && isfinite(d);
+        double d = fabs((double)got[i] - (double)want[i]), w = fabs((double)want[i]);
+        if (!isfinite(d))
+            return INFINITY;
         difference = d > difference ? d : difference;
-        largest = fabs((double)want[i]) > largest ? fabs((double)want[i]) : largest;
+        *largest = w > *largest ? w : *largest;
     }
-    double error = difference / (largest > 0 ? largest : 1);
-    if (!finite)
-        error = INFINITY;
-    line(r, name, error <= tolerance, error, tolerance);
+    return difference;
+}
+
+void report_tensor(struct report *r, const char *name, const float *got, const float *want, int64_t n, double tolerance) {
+    double largest, d = distance(got, want, n, &largest), error = d / (largest > 0 ? largest : 1);
+    line(r, name, error <= tolerance, error, tolerance, "");
+}
+
+void report_tensor_scaled(struct report *r, const char *name, const float *got, const float *want, int64_t n, double scale,
+                          double tolerance) {
+    double largest, d = distance(got, want, n, &largest), error = d / (scale > 0 ? scale : 1);
+    char note[96];
+    snprintf(note, sizeof note, " of %.2g, its siblings' largest (of its own value: %.1e)", scale, d / (largest > 0 ? largest : 1));
+    line(r, name, error <= tolerance, error, tolerance, note);
 }
 
 void report_value(struct report *r, const char *name, double got, double want, double tolerance) {
     double error = fabs(got - want) / (want != 0 ? fabs(want) : 1);
     if (!isfinite(error))
         error = INFINITY;
-    line(r, name, error <= tolerance, error, tolerance);
+    line(r, name, error <= tolerance, error, tolerance, "");
 }
 
 void report_verdict(struct report *r, const char *name, bool ok, const char *format, ...) {

@@ -15,6 +15,10 @@ struct report {
 /* Prints "ok|FAIL name  max relative error  tolerance" and counts. Relative error of a tensor: max |got - want| / max |want|
  * (1 when the reference is all zero). */
 void report_tensor(struct report *r, const char *name, const float *got, const float *want, int64_t n, double tolerance);
+/* The same relative to `scale` instead of max |want|, for values that are sums cancelling to less than their terms' rounding. The
+ * line says so and gives the plain relative error too. */
+void report_tensor_scaled(struct report *r, const char *name, const float *got, const float *want, int64_t n, double scale,
+                          double tolerance);
 void report_value(struct report *r, const char *name, double got, double want, double tolerance);
 /* For criteria of other kinds: text says what was measured. */
 void report_verdict(struct report *r, const char *name, bool ok, const char *format, ...) __attribute__((format(printf, 4, 5)));

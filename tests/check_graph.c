@@ -73,6 +73,10 @@ tensor *check_input(struct check_graph *c, const char *name) {
 }
 
 void check_expect(struct check_graph *c, const char *name, tensor *value, double tolerance) {
+    check_expect_scaled(c, name, value, 0, tolerance);
+}
+
+void check_expect_scaled(struct check_graph *c, const char *name, tensor *value, double scale, double tolerance) {
     c->outputs = xrealloc(c->outputs, (size_t)(c->n_outputs + 1) * sizeof *c->outputs);
     struct check_output *o = &c->outputs[c->n_outputs++];
     snprintf(o->name, sizeof o->name, "%s", name);
@@ -80,6 +84,7 @@ void check_expect(struct check_graph *c, const char *name, tensor *value, double
     o->ndim = value->ndim;
     memcpy(o->dim, value->dim, sizeof o->dim);
     o->tolerance = tolerance;
+    o->scale = scale;
     o->buffer = keep(c, buffer_create(check_device(), 4 * o->count, name));
     assign(c->g, graph_input_shape(c->g, o->buffer, 0, DT_F32, name, value->ndim, value->dim), value);
 }
@@ -108,7 +113,10 @@ void check_graph_run(struct check_graph *c) {
                 free(want);
                 want = last;
             }
-            report_tensor(c->r, o->name, got, want, count, o->tolerance);
+            if (o->scale > 0)
+                report_tensor_scaled(c->r, o->name, got, want, count, o->scale, o->tolerance);
+            else
+                report_tensor(c->r, o->name, got, want, count, o->tolerance);
         }
         free(want);
         free(got);

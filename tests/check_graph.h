@@ -17,7 +17,7 @@ struct check_output {
     int64_t count;
     int ndim;
     int64_t dim[MAX_DIM];     /* on the device */
-    double tolerance;
+    double tolerance, scale;  /* scale 0: the reference tensor's own largest value */
 };
 struct check_graph {
     struct graph *g;
@@ -34,6 +34,7 @@ tensor *check_input(struct check_graph *c, const char *name);
 /* Compares `value` with tensor `name` of the file after the run. Same number of elements; shapes may differ but for the
  * conversion of four dimensions. */
 void check_expect(struct check_graph *c, const char *name, tensor *value, double tolerance);
+void check_expect_scaled(struct check_graph *c, const char *name, tensor *value, double scale, double tolerance);
 /* Plans, runs, compares, and frees everything. */
 void check_graph_run(struct check_graph *c);
 

@@ -1,4 +1,5 @@
 /* check_stylegan2.c - stylegan2-*.safetensors: mapping, pictures, logits, the four losses and every gradient of each. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,25 @@ static tensor *picture(struct networks *n, tensor *ws, enum sg2_noise noise) {
     return sg2_synthesis(n->vg, ws, (struct sg2_synthesis_opt){.noise = noise});
 }
 
+/* The largest gradient of a noise strength. Such a gradient sums thousands of terms that may cancel: that of
+ * b16.conv0 in stylegan2-r32-cond5, Gmain, is 2.633412e-4 by central differences in float64, and the reference's own float32
+ * value is 3e-4 of that away. Its scale is that of its siblings. */
+static double scalar_scale(const struct check_graph *c, const char *prefix, const struct sg2_net *n) {
+    const struct sg2_tensor *t;
+    double largest = 0;
+    for (int i = 0; (t = sg2_trained(n, i)); i++) {
+        char name[96];
+        snprintf(name, sizeof name, "%s%s", prefix, t->name);
+        const struct st_tensor *x = strstr(t->name, "noise_strength") ? safetensors_find(c->s, name) : NULL;
+        float value;
+        if (x && x->count == 1) {
+            st_to_f32(x, &value);
+            largest = fmax(largest, fabs((double)value));
+        }
+    }
+    return largest;
+}
+
 /* Gradients of `loss` for all trained tensors of a network against grad_PHASE.NET.* */
 static void expect_gradients(struct check_graph *c, const char *prefix, struct sg2_vars *v, tensor *loss) {
     const struct sg2_tensor *t;
@@ -52,11 +72,12 @@ static void expect_gradients(struct check_graph *c, const char *prefix, struct s
     for (int i = 0; i < n; i++)
         wrt[i] = sg2_var(v, sg2_trained(v->net, i)->name);
     graph_vjp(c->g, loss, scalar(c->g, 1), wrt, n, grad, true);
+    double scale = scalar_scale(c, prefix, v->net);
     for (int i = 0; (t = sg2_trained(v->net, i)); i++) {
         char name[96];
         snprintf(name, sizeof name, "%s%s", prefix, t->name);
         if (safetensors_find(c->s, name))
-            check_expect(c, name, grad[i], TOLERANCE);
+            check_expect_scaled(c, name, grad[i], strstr(t->name, "noise_strength") ? scale : 0, TOLERANCE);
     }
     free(wrt);
     free(grad);
