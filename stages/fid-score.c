@@ -57,7 +57,7 @@ static const struct cli_option options[] = {
 static const struct cli_program program = {
     .name = "fid-score",
     .synopsis = "[options] --ref SIDE SIDE | --save-stats FILE SIDE",
-    .purpose = "Compares two sets of pictures by their features: FID, KID, precision and recall, density and coverage, Inception score.\n"
+    .purpose = "Compares two sets of pictures by their features: FID, KID, precision and recall, density and coverage, Inception score. "
                "A SIDE is a sample stream (- is stdin), a folder, a store, or a statistics file (.npz).",
     .options = options,
     .examples = "sg2-gen --network faces.safetensors --seeds 0-9999 | fid-score --ref faces.lmdb -\n"

@@ -1,6 +1,7 @@
 /* extractor.c - see extractor.h. */
 #include "common/metrics/extractor.h"
 
+#include <cblas.h>
 #include <math.h>
 #include <omp.h>
 #include <stdio.h>
@@ -128,7 +129,9 @@ const char *extractor_device(const struct extractor *x) {
 static enum status run_face(struct extractor *x, const struct image *pictures, int n, float *features, struct error *e) {
     double box[4];
     enum status worst = ST_OK;
+    int blas = openblas_get_num_threads();
     extractor_face_rectangle(box);
+    openblas_set_num_threads(1); /* threads that all call a threaded BLAS wait for each other: 64 pictures/s instead of 92 */
 #pragma omp parallel for num_threads(x->threads) schedule(static, 1)
     for (int t = 0; t < x->threads; t++) {
         int first = (int)((int64_t)n * t / x->threads), count = (int)((int64_t)n * (t + 1) / x->threads) - first;
@@ -151,6 +154,7 @@ static enum status run_face(struct extractor *x, const struct image *pictures, i
             image_free(&chips[i]);
         free(chips);
     }
+    openblas_set_num_threads(blas);
     return worst;
 }
 
