@@ -430,8 +430,9 @@ int main(int argc, char **argv) {
                         t.config.batch, &e) != ST_OK ||
             loader_open(&t.loader, t.store, &lo, &e) != ST_OK)
             cli_die("%s", e.text);
-        if (trainer_images(t.trainer) == 0 &&
-            (grid_write_reals(t.grid, reals, &e) != ST_OK || grid_write_fakes(t.grid, fakes, &e) != ST_OK))
+        if (trainer_images(t.trainer) == 0 && grid_write_reals(t.grid, reals, &e) != ST_OK)
+            cli_die("%s: %s", o.data, e.text);
+        if (trainer_images(t.trainer) == 0 && grid_write_fakes(t.grid, fakes, &e) != ST_OK)
             cli_die("%s", e.text);
         free(config);
         free(reals);
