@@ -59,7 +59,7 @@ static const struct cli_option options[] = {
 
 static const struct cli_program program = {
     .name = "sg2-gen",
-    .synopsis = "--network FILE --seeds LIST [options] > samples\n       sg2-gen --network FILE [options] < latents > samples",
+    .synopsis = "--network FILE [--seeds LIST] [options] [< latents] > samples",
     .purpose = "Generates pictures with a StyleGAN2 network, from seeds or from a latent stream (NumPy arrays: z [N,z], w [N,w], w+ [N,num_ws,w]).",
     .options = options,
     .examples = "sg2-gen --network runs/faces/checkpoint.safetensors --seeds 0-9999 --trunc 0.7 | fid-score --ref faces.lmdb -\n"
