@@ -1,4 +1,4 @@
-/* codec_jpeg.c - JPEG by TurboJPEG (libjpeg-turbo 2.1), and the scan of its markers that finds size, EXIF and Adobe's.
+/* codec_jpeg.c - JPEG by TurboJPEG (libjpeg-turbo 2.1), and the scan of its markers that finds size and EXIF.
  *
  * A handle costs more to make than a 128x128 picture to decode, so each thread keeps one of either kind until it ends.
  * TurboJPEG reports a truncated file as a mere warning and fills the rest with grey: here warnings are judged. Data that
@@ -20,8 +20,6 @@ struct markers {
     int width, height, components, bits;
     bool frame;          /* SOF seen */
     bool supported;      /* baseline, extended or progressive */
-    bool adobe;          /* APP14 of Adobe: CMYK values stand inverted */
-    int adobe_transform; /* 0 = as named by components, 1 = YCbCr, 2 = YCCK */
     int orientation;
     size_t scan;         /* offset of the first SOS, 0 when there is none */
 };
@@ -58,9 +56,6 @@ static void scan_markers(const uint8_t *b, size_t n, struct markers *m) {
         } else if (marker == 0xe1 && size > 6 && !exif && !memcmp(p, "Exif\0\0", 6)) {
             exif = true;
             m->orientation = exif_orientation(p, size);
-        } else if (marker == 0xee && size >= 12 && !memcmp(p, "Adobe", 5)) {
-            m->adobe = true;
-            m->adobe_transform = p[11];
         } else if (marker == 0xda) {
             m->scan = at;
             return;
@@ -140,18 +135,18 @@ static const char *judge_warning(const char *text, const uint8_t *b, size_t n) {
     return "truncated JPEG";
 }
 
-/* c*k/255 rounded, as Pillow converts: white minus ink in each step. */
+/* (255-c)*(255-k)/255, rounded as Pillow does it: white is what black leaves, and colour takes its share of that. */
 static inline uint8_t ink(uint8_t c, uint8_t k) {
     unsigned white = 255u - k, t = c * white + 128;
     return (uint8_t)(white - (((t >> 8) + t) >> 8));
 }
 
-static void cmyk_to_rgb(const uint8_t *in, uint8_t *out, size_t n, bool inverted) {
-    uint8_t flip = inverted ? 255 : 0;
+/* CMYK in a JPEG stands inverted (255 = no ink), as Adobe began it and Pillow and the browsers take it, marked or not. */
+static void cmyk_to_rgb(const uint8_t *in, uint8_t *out, size_t n) {
     for (size_t i = 0; i < n; i++, in += 4, out += 3) {
-        uint8_t k = in[3] ^ flip;
+        uint8_t k = in[3] ^ 255;
         for (int c = 0; c < 3; c++)
-            out[c] = ink(in[c] ^ flip, k);
+            out[c] = ink(in[c] ^ 255, k);
     }
 }
 
@@ -186,7 +181,7 @@ enum status jpeg_decode(const uint8_t *b, size_t n, const struct image_info *inf
     if (cmyk) {
         struct image rgb = {0};
         image_alloc(&rgb, got.width, got.height, 3);
-        cmyk_to_rgb(got.data, rgb.data, (size_t)got.width * (size_t)got.height, m.adobe);
+        cmyk_to_rgb(got.data, rgb.data, (size_t)got.width * (size_t)got.height);
         image_free(&got);
         got = rgb;
         image_to_channels(&got, want);

@@ -1,8 +1,12 @@
-/* test_npy.c - arrays as NumPy writes them, and headers that lie. */
+/* test_npy.c - arrays as NumPy writes them, and headers that lie.
+ *
+ * As a tool for the program tests: test_npy copy f4|f8 <arrays >arrays
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,7 +155,23 @@ static void streams(void **state) {
     fclose(f);
 }
 
-int main(void) {
+static int copy(bool wide) {
+    struct npy a;
+    enum status st;
+    while (!(st = npy_read(stdin, "stdin", wide ? NPY_F64 : NPY_F32, &a, &e))) {
+        st = npy_write(stdout, wide ? "<f8" : "<f4", a.ndim, a.dim, wide ? (void *)a.f64 : (void *)a.f32, &e);
+        npy_free(&a);
+        if (st)
+            break;
+    }
+    if (st != ST_END)
+        fprintf(stderr, "test_npy: %s\n", e.text);
+    return st == ST_END ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 2 && !strcmp(argv[1], "copy"))
+        return copy(!strcmp(argv[2], "f8"));
     const struct CMUnitTest tests[] = {cmocka_unit_test(types), cmocka_unit_test(fortran_order), cmocka_unit_test(refused),
                                        cmocka_unit_test(streams)};
     return cmocka_run_group_tests(tests, NULL, NULL);

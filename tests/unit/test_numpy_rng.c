@@ -1,8 +1,13 @@
-/* test_numpy_rng.c - RandomState's numbers, taken from NumPy 1.24. */
+/* test_numpy_rng.c - RandomState's numbers, taken from NumPy 1.24.
+ *
+ * As a tool for the program tests: test_numpy_rng SEED N >float32
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -56,7 +61,17 @@ static void float32_rows(void **state) {
     assert_true(out[511] == 1.37496412f);
 }
 
-int main(void) {
+static int write_randn(uint32_t seed, int64_t n) {
+    float *out = malloc((size_t)n * sizeof *out);
+    numpy_randn(seed, out, n);
+    size_t written = fwrite(out, sizeof *out, (size_t)n, stdout);
+    free(out);
+    return written == (size_t)n ? 0 : 1;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 2)
+        return write_randn((uint32_t)strtoul(argv[1], NULL, 10), atol(argv[2]));
     const struct CMUnitTest tests[] = {cmocka_unit_test(first_numbers), cmocka_unit_test(long_run), cmocka_unit_test(uniform),
                                        cmocka_unit_test(float32_rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);

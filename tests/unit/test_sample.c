@@ -1,4 +1,7 @@
-/* test_sample.c - samples from and to tar streams: grouping, pass-through, limits, and every way a stream can end. */
+/* test_sample.c - samples from and to tar streams: grouping, pass-through, limits, and every way a stream can end.
+ *
+ * As a tool for the program tests: test_sample copy <tar >tar   (bad samples are named on stderr and left out)
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -364,7 +367,37 @@ static void folder(void **state) {
     sample_free(&s);
 }
 
-int main(void) {
+static int copy(void) {
+    struct sample_reader *r;
+    struct sample_writer *w;
+    struct sample s = {0};
+    enum status st = sample_reader_open(&r, 0, "stdin", &e);
+    if (!st && (st = sample_writer_open(&w, 1, &e)))
+        sample_reader_close(r);
+    if (st)
+        goto failed;
+    while (!st || st == ST_BAD)
+        if (!(st = sample_read(r, &s, &e)))
+            st = sample_write(w, &s, &e);
+        else if (st == ST_BAD)
+            fprintf(stderr, "bad %s: %s\n", s.key, e.text);
+    sample_free(&s);
+    sample_reader_close(r);
+    struct error later;
+    if (sample_writer_close(w, &later) && st == ST_END) {
+        st = ST_FAIL;
+        e = later;
+    }
+failed:
+    if (st == ST_END)
+        return 0;
+    fprintf(stderr, "test_sample: %s\n", e.text);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && !strcmp(argv[1], "copy"))
+        return copy();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grouping), cmocka_unit_test(bad_samples), cmocka_unit_test(limits), cmocka_unit_test(cut_anywhere),
         cmocka_unit_test(streams_in_a_row), cmocka_unit_test(damaged), cmocka_unit_test(round_trip),
