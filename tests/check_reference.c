@@ -16,6 +16,7 @@ static const struct check *const checks[] = {
     &check_augment,
     &check_inception,
     &check_metrics,
+    &check_resample,
 };
 
 static int usage(FILE *out) {
