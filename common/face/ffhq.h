@@ -21,9 +21,9 @@
 #include "common/face/face.h"
 #include "common/image/image.h"
 
-#define FFHQ_ACROSS 0.9
-#define FFHQ_ALONG 0.9
-#define FFHQ_DOWN 0.55
+#define FFHQ_ACROSS 0.571
+#define FFHQ_ALONG 0.083
+#define FFHQ_DOWN 0.570
 
 struct ffhq_anchors {
     double left_eye[2], right_eye[2], mouth[2]; /* eye centres, middle between the mouth corners; left is the picture's */
