@@ -20,6 +20,12 @@ static inline struct corners affine_corners(const float theta[6], int64_t p, int
         return k;
     float left = floorf(column), top = floorf(row), fx = column - left, fy = row - top;
     int64_t w = (int64_t)left, h = (int64_t)top;
+    if (h >= 0 && h + 1 < H && w >= 0 && w + 1 < W) { /* nearly always */
+        k.pixel[0] = h * W + w, k.pixel[1] = k.pixel[0] + 1, k.pixel[2] = k.pixel[0] + W, k.pixel[3] = k.pixel[2] + 1;
+        k.weight[0] = (1.0f - fy) * (1.0f - fx), k.weight[1] = (1.0f - fy) * fx;
+        k.weight[2] = fy * (1.0f - fx), k.weight[3] = fy * fx;
+        return k;
+    }
     for (int j = 0; j < 4; j++) {
         int64_t hj = h + (j >> 1), wj = w + (j & 1);
         if (hj < 0 || hj >= H || wj < 0 || wj >= W)
@@ -28,6 +34,17 @@ static inline struct corners affine_corners(const float theta[6], int64_t p, int
         k.weight[j] = (j >> 1 ? fy : 1.0f - fy) * (j & 1 ? fx : 1.0f - fx);
     }
     return k;
+}
+
+static inline void add_pixel(float *to, float weight, const float *from, int64_t C)
+{
+    if (C == 3) { /* the case that counts */
+        to[0] += weight * from[0], to[1] += weight * from[1], to[2] += weight * from[2];
+        return;
+    }
+#pragma omp simd
+    for (int64_t i = 0; i < C; i++)
+        to[i] += weight * from[i];
 }
 
 #endif

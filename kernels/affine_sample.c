@@ -23,16 +23,12 @@ static void run(void *context, const struct kernel_call *c)
         for (int64_t q = 0; q < Q; q++) {
             struct corners k = affine_corners(theta, np % P, q, P, Q, H, W);
             float *to = row + q * C;
-#pragma omp simd
-            for (int64_t i = 0; i < C; i++)
-                to[i] = 0;
+            memset(to, 0, (size_t)C * sizeof *to);
             for (int j = 0; j < 4; j++) {
                 if (k.weight[j] == 0.0f)
                     continue;
                 const float *from = xn + k.pixel[j] * C;
-#pragma omp simd
-                for (int64_t i = 0; i < C; i++)
-                    to[i] += k.weight[j] * from[i];
+                add_pixel(to, k.weight[j], from, C);
             }
         }
     }

@@ -26,9 +26,7 @@ static void run(void *context, const struct kernel_call *c)
                     if (k.weight[j] == 0.0f)
                         continue;
                     float *to = image + k.pixel[j] * C;
-#pragma omp simd
-                    for (int64_t i = 0; i < C; i++)
-                        to[i] += k.weight[j] * from[i];
+                    add_pixel(to, k.weight[j], from, C);
                 }
             }
     }

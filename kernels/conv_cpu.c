@@ -5,7 +5,7 @@
 
 enum status conv_prepare(void *context, struct kernel_call *c, enum conv_kind kind, const struct conv_shape *s, struct error *e)
 {
-    static const struct conv_method *const methods[] = {&conv_thin, &conv_winograd, &conv_onednn};
+    static const struct conv_method *const methods[] = {&conv_thin, &conv_winograd, &conv_gemm, &conv_onednn};
     enum status st = cpu_need_f32(c, e);
     int i = 0;
     while (!methods[i]->suits(kind, s))

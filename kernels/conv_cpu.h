@@ -4,6 +4,7 @@
  *     conv_thin      1x1 between few (RGB) and many channels: bound by memory, own loops
  *     conv_winograd  3x3 of stride 1 with enough tiles: two to three times the direct rate; its rounding error is some times that
  *                    of a direct sum
+ *     conv_gemm      other weight gradients; very few pixels with many weights: matrix products on the weights as they lie
  *     conv_onednn    everything else
  */
 #ifndef FACEMILL_KERNELS_CONV_CPU_H
@@ -26,7 +27,7 @@ struct conv_method {
     void (*run)(void *context, const struct kernel_call *c);
     void (*release)(void *state);
 };
-extern const struct conv_method conv_thin, conv_winograd, conv_onednn;
+extern const struct conv_method conv_thin, conv_winograd, conv_gemm, conv_onednn;
 
 enum status conv_prepare(void *context, struct kernel_call *c, enum conv_kind kind, const struct conv_shape *s, struct error *e);
 void conv_run(void *context, const struct kernel_call *c);
