@@ -1,0 +1,23 @@
+/* quality.h - measures of a face that decide whether it is worth keeping: pose and sharpness. Size is its box. */
+#ifndef FACEMILL_QUALITY_H
+#define FACEMILL_QUALITY_H
+
+#include "common/face/face.h"
+#include "common/image/image.h"
+
+/* Degrees. yaw > 0: the face looks to the picture's right; pitch > 0: down; roll > 0: its eye line falls to the right (clockwise). */
+struct face_pose {
+    double yaw, pitch, roll;
+};
+
+/* Fits a rigid mean face, seen from far away, to the landmarks: eye corners, nose tip, mouth corners and chin of 68 points; the
+ * eye corners and the nose's base of dlib's 5; eyes, nose, mouth corners of the other 5. Good to about 5 degrees in yaw within
+ * 45; pitch depends on the person's face and is good to about 10. false when the points are degenerate. */
+bool face_pose(const struct face_landmarks *lm, struct face_pose *pose);
+
+/* Standard deviation of the Laplacian of the grey picture inside the box (the part of it that lies in the picture), 0 when that is
+ * under 3x3 pixels. In levels: about 3 for a blurred or enlarged face, 6-15 for a sharp one; noise counts as sharpness. Compare
+ * only pictures of one size. */
+double face_sharpness(const struct image *im, const struct face_box *box);
+
+#endif
