@@ -6,6 +6,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -16,11 +17,12 @@
 #include "common/metrics/kid.h"
 #include "common/metrics/manifold.h"
 #include "common/metrics/side.h"
+#include "common/stream/npy.h"
 
 enum { FID = 1, KID = 2, PRDC = 4, IS = 8 };
 
 static struct {
-    const char *ref, *metrics, *inception, *save, *cache, *device, *rejects;
+    const char *ref, *metrics, *inception, *save, *save_features, *cache, *device, *rejects;
     int features, covariance;
     long size, batch, jobs, kid_subsets, kid_size, seed, splits;
     double max_fid, max_kid, max_reject;
@@ -36,6 +38,7 @@ static const struct cli_option options[] = {
     {0, "size", "N", CLI_INT, &o.size, 0, 65500, "pictures of this height from stores with several sizes; 0 = largest"},
     {0, "covariance", "n-1|n", CLI_CHOICE, &o.covariance, 0, 0, "divisor of the covariance"},
     {0, "save-stats", "FILE", CLI_STRING, &o.save, 0, 0, "write the statistics of SIDE as .npz (mu, sigma, count, ...)"},
+    {0, "save-features", "FILE", CLI_STRING, &o.save_features, 0, 0, "write the features of SIDE as .npy, a row a picture"},
     {0, "cache", "DIR", CLI_STRING, &o.cache, 0, 0, "keep statistics of folders and stores there (~/.cache/facemill)"},
     {0, "no-cache", NULL, CLI_FLAG, &o.no_cache, 0, 0, "neither look up nor keep statistics"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Other metrics"},
@@ -111,6 +114,25 @@ static void measure(struct side *s, const char *operand, const struct side_optio
         cli_info("%s: statistics of %lld pictures from the cache", operand, (long long)s->statistics.count);
     if (s->write_failed)
         cli_warn("%s: its statistics could not be kept in %s", operand, so->cache);
+}
+
+static void save_features(const struct side *s) {
+    const int64_t dim[2] = {s->statistics.count, s->statistics.dim};
+    struct error e = {"no room"};
+    char *temporary = xasprintf("%s.tmp-%ld", o.save_features, (long)getpid());
+    FILE *f = fopen(temporary, "wb");
+    if (!f)
+        cli_die("%s: %m", o.save_features);
+    enum status st = npy_write(f, "<f4", 2, dim, s->features, &e);
+    if (fclose(f) != 0 && st == ST_OK)
+        st = st_fail(&e, "%m");
+    if (st == ST_OK && rename(temporary, o.save_features) != 0)
+        st = st_fail(&e, "%m");
+    if (st != ST_OK) {
+        unlink(temporary);
+        cli_die("%s: %s", o.save_features, e.text);
+    }
+    free(temporary);
 }
 
 static void compare(const struct side *ref, const struct side *made, struct scores *r) {
@@ -275,7 +297,7 @@ int main(int argc, char **argv) {
         reference = argv[first];
     else if (n != 1)
         cli_usage(n ? "one SIDE to score and one --ref, there are %d operands" : "no SIDE to score", n);
-    if (!reference && !o.save && wanted & ~(unsigned)IS)
+    if (!reference && !o.save && !o.save_features && wanted & ~(unsigned)IS)
         cli_usage("a second side to compare with is missing: --ref SIDE");
     if (reference && !strcmp(reference, "-") && !strcmp(scored, "-"))
         cli_usage("only one side can be stdin");
@@ -284,6 +306,8 @@ int main(int argc, char **argv) {
     bool made_file = is_statistics(scored), ref_file = reference && is_statistics(reference);
     if ((made_file || ref_file) && wanted & ~(unsigned)FID)
         cli_usage("a statistics file has no features: only FID can be computed from it");
+    if (made_file && o.save_features)
+        cli_usage("a statistics file has no features to save");
     if (wanted & IS && o.features != EXTRACT_INCEPTION)
         cli_usage("the Inception score needs --features inception");
 
@@ -306,9 +330,12 @@ int main(int argc, char **argv) {
     if (reference)
         measure(&ref, reference, &so);
     so.keep_logits = wanted & IS;
+    so.keep_features = so.keep_features || o.save_features;
     measure(&made, scored, &so);
     if (o.save && statistics_write(&made.statistics, o.save, &e) != ST_OK)
         cli_die("%s", e.text);
+    if (o.save_features)
+        save_features(&made);
     if (reference)
         compare(&ref, &made, &r);
     if (wanted & IS)
