@@ -68,7 +68,7 @@ static enum status prepare(void *context, struct kernel_call *c, enum conv_kind 
         t->room = plain(s) ? 0 : round_up(t->rows * width, 64);
         c->workspace_bytes = 4 * (cpu_threads(context) * t->room + t->groups * t->sum);
     } else {
-        t->slices = kind == CONV_FORWARD ? (s->K + 63) / 64 : (t->taps * s->C + 255) / 256;
+        t->slices = kind == CONV_FORWARD ? (s->K + 127) / 128 : (t->taps * s->C + 255) / 256;
         c->workspace_bytes = 4 * t->pixels * (t->taps * s->C + (kind == CONV_FORWARD ? s->K : 0));
     }
     return ST_OK;

@@ -9,8 +9,8 @@
 
 #include "kernels/cpu.h"
 
-#define ROWS 256    /* of a piece */
-#define COLUMNS 256
+#define SIDE 256    /* rows and columns of a piece; */
+#define LARGE 512   /* of products that have 16 pieces of this side: packing costs half */
 #define TINY 4096   /* multiply-adds of one product below which calling a library costs more than the work */
 
 struct view {
@@ -40,6 +40,22 @@ static void tiny(const float *a, struct view va, const float *b, struct view vb,
         }
 }
 
+struct plan {
+    int64_t B, M, N, K, rows, columns; /* of the product and of a piece */
+};
+
+static struct plan plan_of(const struct kernel_call *c)
+{
+    const struct operand *o = &c->out[0];
+    bool ta = c->a.i[0];
+    struct plan p = {.B = o->ndim == 3 ? o->dim[0] : 1, .M = o->dim[o->ndim - 2], .N = o->dim[o->ndim - 1]};
+    p.K = c->in[0].dim[c->in[0].ndim - (ta ? 2 : 1)];
+    p.rows = p.columns = p.M * p.N >= 16 * LARGE * LARGE ? LARGE : SIDE;
+    if (p.M <= SIDE / 2)
+        p.columns = SIDE / 2; /* more pieces at the same rate; half as many columns again would halve it */
+    return p;
+}
+
 static enum status prepare(void *context, struct kernel_call *c, struct error *e)
 {
     (void)context;
@@ -48,29 +64,29 @@ static enum status prepare(void *context, struct kernel_call *c, struct error *e
 
 static void run(void *context, const struct kernel_call *c)
 {
-    const struct operand *o = &c->out[0];
+    const struct plan p = plan_of(c);
+    const int64_t B = p.B, M = p.M, N = p.N, K = p.K;
     bool ta = c->a.i[0], tb = c->a.i[1];
     struct view a = view_of(&c->in[0], ta), b = view_of(&c->in[1], tb);
-    int64_t B = o->ndim == 3 ? o->dim[0] : 1, M = o->dim[o->ndim - 2], N = o->dim[o->ndim - 1];
-    int64_t K = c->in[0].dim[c->in[0].ndim - (ta ? 2 : 1)];
-    float *y = o->data;
+    float *y = c->out[0].data;
     if (M * N * K <= TINY) {
 #pragma omp parallel for schedule(static) num_threads(cpu_threads(context)) if (B * M * N * K > 4 * TINY)
         for (int64_t i = 0; i < B; i++)
             tiny(a.data + i * a.batch_step, a, b.data + i * b.batch_step, b, y + i * M * N, M, N, K);
         return;
     }
-    int64_t across = (N + COLUMNS - 1) / COLUMNS, down = (M + ROWS - 1) / ROWS;
+    int64_t across = (N + p.columns - 1) / p.columns, down = (M + p.rows - 1) / p.rows;
     int64_t lda = ta ? a.column_step : a.row_step, ldb = tb ? b.column_step : b.row_step;
 #pragma omp parallel num_threads(cpu_threads(context))
     {
         omp_set_num_threads(1); /* of this thread only: oneDNN must not start threads of its own */
 #pragma omp for schedule(static)
         for (int64_t piece = 0; piece < B * down * across; piece++) {
-            int64_t i = piece / (down * across), m = piece / across % down * ROWS, n = piece % across * COLUMNS;
-            dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', M - m < ROWS ? M - m : ROWS, N - n < COLUMNS ? N - n : COLUMNS, K, 1.0f,
-                       a.data + i * a.batch_step + m * a.row_step, lda, b.data + i * b.batch_step + n * b.column_step, ldb, 0.0f,
-                       y + i * M * N + m * N + n, N);
+            int64_t i = piece / (down * across), m = piece / across % down * p.rows, n = piece % across * p.columns;
+            int64_t rows = M - m < p.rows ? M - m : p.rows, columns = N - n < p.columns ? N - n : p.columns;
+            const float *ai = a.data + i * a.batch_step + m * a.row_step, *bi = b.data + i * b.batch_step + n * b.column_step;
+            float *yi = y + i * M * N + m * N + n;
+            dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', rows, columns, K, 1.0f, ai, lda, bi, ldb, 0.0f, yi, N);
         }
     }
 }

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "common/base/mem.h"
+#include "common/store/safetensors.h"
 #include "kernels/affine_sample.h"
 #include "kernels/affine_sample_adj.h"
 #include "kernels/avgpool2d.h"
@@ -292,6 +293,56 @@ static void test_upfirdn(void **state)
     }
 }
 
+/* The reference is NCHW; transposes a picture to NHWC. */
+static struct operand picture(const struct safetensors *file, const char *name)
+{
+    const struct st_tensor *t = safetensors_find(file, name);
+    assert_non_null(t);
+    int64_t N = t->dim[0], C = t->dim[1], H = t->dim[2], W = t->dim[3];
+    struct operand o = shape(4, N, H, W, C);
+    float *nchw = xmalloc((size_t)t->count * 4);
+    st_to_f32(t, nchw);
+    for (int64_t i = 0; i < t->count; i++)
+        ((float *)o.data)[((i / (C * H * W) * H + i / W % H) * W + i % W) * C + i / (H * W) % C] = nchw[i];
+    free(nchw);
+    return o;
+}
+
+static void test_upfirdn_reference(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *filter;
+        int64_t a[9];
+        float gain;
+    } cases[] = {
+        {"upfirdn2d.up2", "upfirdn2d.f", {2, 2, 1, 1, 2, 1, 2, 1, 0}, 4},
+        {"upfirdn2d.down2", "upfirdn2d.f", {1, 1, 2, 2, 1, 1, 1, 1, 0}, 1},
+        {"upfirdn2d.filter", "upfirdn2d.f", {1, 1, 1, 1, 2, 1, 2, 1, 0}, 1},
+        {"upfirdn2d.general_up3x2_down2x3_pad1,2,-1,3_gain1.5", "upfirdn2d.f_asym", {2, 3, 3, 2, -1, 3, 1, 2, 0}, 1.5f},
+        {"upfirdn2d.general_flip", "upfirdn2d.f_asym", {2, 3, 3, 2, -1, 3, 1, 2, 1}, 1.5f},
+    };
+    struct error e;
+    struct safetensors *file;
+    if (safetensors_open(&file, "tests/reference/ops.safetensors", &e) != ST_OK)
+        fail_msg("%s (run from the top folder)", e.text);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct operand x = picture(file, "upfirdn2d.x"), want = picture(file, cases[i].name);
+        const struct st_tensor *t = safetensors_find(file, cases[i].filter);
+        struct operand f = shape(2, t->dim[0], t->dim[1], 0, 0), y = shape(4, want.dim[0], want.dim[1], want.dim[2], want.dim[3]);
+        st_to_f32(t, f.data);
+        struct kernel_call c = {.n_in = 2, .in = {x, f}, .out = {y}, .a.f = {cases[i].gain}};
+        memcpy(c.a.i, cases[i].a, sizeof cases[i].a);
+        double *w = xmalloc((size_t)count(&want) * sizeof *w);
+        for (int64_t j = 0; j < count(&want); j++)
+            w[j] = ((float *)want.data)[j];
+        expect(&kernel_upfirdn2d_cpu, &c, w, 1e-6, cases[i].name);
+        free(w);
+        drop(&x), drop(&want), drop(&f), drop(&y);
+    }
+    safetensors_close(file);
+}
+
 /* ---- padding and its adjoint ---- */
 static int64_t mirror(int64_t i, int64_t length)
 {
@@ -408,8 +459,9 @@ static void test_refuses_other_types(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_conv),   cmocka_unit_test(test_matmul), cmocka_unit_test(test_upfirdn), cmocka_unit_test(test_reflect_pad),
-        cmocka_unit_test(test_affine), cmocka_unit_test(test_pools),  cmocka_unit_test(test_refuses_other_types),
+        cmocka_unit_test(test_conv),   cmocka_unit_test(test_matmul), cmocka_unit_test(test_upfirdn),
+        cmocka_unit_test(test_upfirdn_reference), cmocka_unit_test(test_reflect_pad),
+        cmocka_unit_test(test_affine), cmocka_unit_test(test_pools), cmocka_unit_test(test_refuses_other_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
