@@ -290,6 +290,7 @@ static bool is_statistics(const char *operand) {
 }
 
 int main(int argc, char **argv) {
+    cli_patient_threads(argv);
     int first = cli_start(&program, argc, argv), n = argc - first;
     const char *reference = o.ref, *scored = n ? argv[argc - 1] : NULL;
     unsigned wanted = parse_metrics(o.metrics);

@@ -230,6 +230,7 @@ static void check_usage(int operands, char **argv) {
 }
 
 int main(int argc, char **argv) {
+    cli_patient_threads(argv);
     int first = cli_start(&program, argc, argv);
     check_usage(argc - first, argv + first);
     uint64_t *seeds = NULL;

@@ -397,6 +397,7 @@ static void open_all(struct training *t) {
 }
 
 int main(int argc, char **argv) {
+    cli_patient_threads(argv);
     int first = cli_start(&program, argc, argv);
     check_usage(argc - first);
     struct training t = {0};

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/cli/cli.h"
 #include "tests/check.h"
 
 static const struct check *const checks[] = {
@@ -30,6 +31,7 @@ static int usage(FILE *out) {
 }
 
 int main(int argc, char **argv) {
+    cli_patient_threads(argv);
     struct report total = {0};
     bool unknown = false;
     if (argc == 2 && !strcmp(argv[1], "--help")) {

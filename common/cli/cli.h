@@ -71,6 +71,10 @@ struct cli_program {
  * first. Sets SIGPIPE to its default action, so a closed pipe ends the program quietly. */
 int cli_start(const struct cli_program *program, int argc, char **argv);
 
+/* For programs that compute with several threads, first thing in main: makes idle OpenMP threads sleep rather than spin, by
+ * starting the program again with OMP_WAIT_POLICY=passive unless the environment decides already. See threads.c. */
+void cli_patient_threads(char **argv);
+
 /* True when the user gave this long option himself, rather than its default holding. */
 bool cli_given(const char *name);
 
