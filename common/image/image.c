@@ -153,8 +153,8 @@ enum status image_decode_scaled(const void *bytes, size_t size, int channels, in
     }
     if (st)
         return st;
-    if (channels)
-        image_to_channels(im, channels);
+    /* Also with channels 0: a damaged transparency chunk counts for the probe but not for libpng, which warns and goes on. */
+    image_to_channels(im, channels ? channels : info.channels);
     if (scale)
         *scale = (double)im->width / info.width;
     return ST_OK;

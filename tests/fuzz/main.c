@@ -4,7 +4,7 @@
  *     fuzz_NAME CORPUS [N]        N mutations a file, 400 unless told; prints how many inputs ran
  *     fuzz_NAME FILE              that one input, to look into a finding
  *
- * A finding ends the program by abort() or by the sanitizer; the input is then in fuzz-crash-NAME in the current folder. With clang,
+ * A finding ends the program by abort() or by the sanitizer, and its input is left in ./fuzz-crash-fuzz_NAME. With clang,
  * -fsanitize=fuzzer takes the place of this file.
  */
 #include <dirent.h>
@@ -25,16 +25,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static struct bytes current; /* the input under test */
 static char crash_name[256];
 
-/* Leaves the input behind for the report; only calls that are safe in a signal handler. */
-static void on_crash(int sig) {
+/* Leaves the input behind for the report: called by the sanitizers before they end the process, and on abort(). */
+static void keep_input(void) {
     FILE *f = fopen(crash_name, "wb");
     if (f) {
         fwrite(current.data, 1, current.size, f);
         fclose(f);
+        fprintf(stderr, "the input is in %s\n", crash_name);
     }
+}
+
+static void on_abort(int sig) {
+    keep_input();
     signal(sig, SIG_DFL);
     raise(sig);
 }
+
+extern void __sanitizer_set_death_callback(void (*callback)(void)) __attribute__((weak));
 
 static void run(const void *data, size_t size) {
     uint8_t *copy = xmalloc(size); /* exactly as large, so that reading one byte behind it is seen */
@@ -110,8 +117,9 @@ int main(int argc, char **argv) {
     }
     const char *slash = strrchr(argv[0], '/');
     snprintf(crash_name, sizeof crash_name, "fuzz-crash-%s", slash ? slash + 1 : argv[0]);
-    signal(SIGABRT, on_crash);
-    signal(SIGSEGV, on_crash);
+    signal(SIGABRT, on_abort);
+    if (__sanitizer_set_death_callback)
+        __sanitizer_set_death_callback(keep_input);
     int mutations = argc > 2 ? atoi(argv[2]) : 400, n = 0;
     struct error e;
     struct bytes *files = NULL;
