@@ -10,6 +10,9 @@ struct corners {
     float weight[4];  /* 0 outside the picture */
 };
 
+#ifdef __CUDACC__
+__device__
+#endif
 static inline struct corners affine_corners(const float theta[6], int64_t p, int64_t q, int64_t P, int64_t Q, int64_t H, int64_t W)
 {
     struct corners k = {{0}, {0}};

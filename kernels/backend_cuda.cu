@@ -1,0 +1,131 @@
+/* backend_cuda.cu - one NVIDIA GPU as a backend: memory, ordered copies, capture. The plugin's only exported symbol is
+ * `facemill_backend`. */
+#include "kernels/cuda.h"
+
+#define DECLARE_LEAF(name)
+#define DECLARE_VIEW(name)
+#define DECLARE_POINT(name)
+#define DECLARE_KERNEL(name) extern "C" const struct kernel kernel_##name##_cuda;
+#define DECLARE_EFFECT(name) DECLARE_KERNEL(name)
+#define OP(name, inputs, kind, differentiable) DECLARE_##kind(name)
+#include "common/engine/ops.def"
+#undef OP
+
+static void cuda_close(void *context) {
+    struct cuda_context *c = cuda(context);
+    if (c->dnn)
+        cudnnDestroy(c->dnn);
+    if (c->lt)
+        cublasLtDestroy(c->lt);
+    if (c->stream)
+        cudaStreamDestroy(c->stream);
+    free(c);
+}
+
+static enum status cuda_open(void **context, int threads, struct error *e) {
+    (void)threads;
+    int n = 0, index = 0;
+    cudaError_t code = cudaGetDeviceCount(&n);
+    if (code != cudaSuccess || !n)
+        return st_fail(e, "device cuda: %s", code == cudaSuccess ? "no GPU" : cudaGetErrorString(code));
+    struct cuda_context *c = (struct cuda_context *)calloc(1, sizeof *c);
+    if (!c)
+        return st_fail(e, "device cuda: out of memory");
+    code = cudaGetDevice(&index);
+    if (code == cudaSuccess)
+        code = cudaGetDeviceProperties(&c->device, index);
+    if (code == cudaSuccess)
+        code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    if (code != cudaSuccess) {
+        st_fail(e, "device cuda: %s", cudaGetErrorString(code));
+        cuda_close(c);
+        return ST_FAIL;
+    }
+    if (cudnnCreate(&c->dnn) != CUDNN_STATUS_SUCCESS || cudnnSetStream(c->dnn, c->stream) != CUDNN_STATUS_SUCCESS ||
+        cublasLtCreate(&c->lt) != CUBLAS_STATUS_SUCCESS) {
+        st_fail(e, "device cuda: cuDNN or cuBLASLt cannot start on %s", c->device.name);
+        cuda_close(c);
+        return ST_FAIL;
+    }
+    size_t v = cudnnGetVersion(), lt = cublasLtGetVersion();
+    snprintf(c->description, sizeof c->description, "%s, %d multiprocessors, %.0f GiB, CUDA %d.%d, cuDNN %zu.%zu.%zu, cuBLASLt %zu",
+             c->device.name, c->device.multiProcessorCount, (double)c->device.totalGlobalMem / (1 << 30), CUDART_VERSION / 1000,
+             CUDART_VERSION % 1000 / 10, v / 10000, v / 100 % 100, v % 100, lt);
+    *context = c;
+    return ST_OK;
+}
+
+static const char *cuda_description(void *context) { return cuda(context)->description; }
+
+static void *cuda_alloc(void *context, int64_t bytes) {
+    void *p = NULL;
+    if (bytes < 0 || cudaMalloc(&p, (size_t)bytes) != cudaSuccess) {
+        cudaGetLastError(); /* out of memory is the caller's to report, not the next launch's */
+        return NULL;
+    }
+    CUDA_CHECK(cudaMemsetAsync(p, 0, (size_t)bytes, cuda(context)->stream));
+    return p;
+}
+
+static void cuda_free(void *context, void *p) {
+    CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream));
+    CUDA_CHECK(cudaFree(p));
+}
+
+/* From pageable memory the runtime stages the bytes before it returns, so the source may be reused. */
+static void cuda_write(void *context, void *to, const void *from, int64_t bytes) {
+    CUDA_CHECK(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, cuda(context)->stream));
+}
+
+static void cuda_read(void *context, void *to, const void *from, int64_t bytes) {
+    CUDA_CHECK(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, cuda(context)->stream));
+    CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream));
+}
+
+static void cuda_copy(void *context, void *to, const void *from, int64_t bytes) {
+    CUDA_CHECK(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToDevice, cuda(context)->stream));
+}
+
+static void cuda_sync(void *context) { CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream)); }
+
+static enum status cuda_capture_begin(void *context, struct error *e) {
+    cudaError_t code = cudaStreamBeginCapture(cuda(context)->stream, cudaStreamCaptureModeThreadLocal);
+    return code == cudaSuccess ? ST_OK : st_fail(e, "capture: %s", cudaGetErrorString(code));
+}
+
+static enum status cuda_capture_end(void *context, void **captured, struct error *e) {
+    cudaGraph_t graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    cudaError_t code = cudaStreamEndCapture(cuda(context)->stream, &graph);
+    if (code == cudaSuccess)
+        code = cudaGraphInstantiate(&exec, graph, 0);
+    if (graph)
+        cudaGraphDestroy(graph);
+    *captured = exec;
+    if (code == cudaSuccess)
+        return ST_OK;
+    cudaGetLastError();
+    return st_fail(e, "capture: %s", cudaGetErrorString(code));
+}
+
+static void cuda_replay(void *context, void *captured) {
+    CUDA_CHECK(cudaGraphLaunch((cudaGraphExec_t)captured, cuda(context)->stream));
+}
+
+static void cuda_captured_free(void *context, void *captured) {
+    CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream));
+    CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)captured));
+}
+
+#define ENTRY_LEAF(name) NULL,
+#define ENTRY_VIEW(name) NULL,
+#define ENTRY_POINT(name) NULL,
+#define ENTRY_KERNEL(name) &kernel_##name##_cuda,
+#define ENTRY_EFFECT(name) ENTRY_KERNEL(name)
+#define OP(name, inputs, kind, differentiable) ENTRY_##kind(name)
+
+extern "C" __attribute__((visibility("default"))) const struct backend facemill_backend = {
+    BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_write, cuda_read, cuda_copy,
+    cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, {
+#include "common/engine/ops.def"
+    }};

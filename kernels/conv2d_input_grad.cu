@@ -1,0 +1,26 @@
+/* conv2d_input_grad.cu - see conv2d_input_grad.h. */
+#include "kernels/conv_cudnn.cuh"
+
+static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
+    struct conv_state *s = conv_describe(c, &c->out[0], &c->in[0], &c->in[1]);
+    struct conv_scratch t;
+    cudnnConvolutionBwdDataAlgoPerf_t list[16];
+    int n = 0;
+    c->state = s;
+    if (conv_scratch_get(&t, &c->in[0], &c->in[1], &c->out[0]))
+        cudnnFindConvolutionBackwardDataAlgorithmEx(cuda(context)->dnn, s->w, t.p[1], s->y, t.p[0], s->conv, s->x, t.p[2], 16, &n, list, t.p[3], CONV_WORKSPACE);
+    conv_scratch_free(&t);
+    enum status st = conv_choose(c, s, list, n, e);
+    if (st != ST_OK)
+        conv_release(context, c);
+    return st;
+}
+
+static void run(void *context, const struct kernel_call *c) {
+    const struct conv_state *s = (const struct conv_state *)c->state;
+    const float one = 1, zero = 0;
+    CUDNN_CHECK(cudnnConvolutionBackwardData(cuda(context)->dnn, &one, s->w, c->in[1].data, s->y, c->in[0].data, s->conv,
+                                             (cudnnConvolutionBwdDataAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->x, c->out[0].data));
+}
+
+extern "C" const struct kernel kernel_conv2d_input_grad_cuda = {prepare, run, conv_release};

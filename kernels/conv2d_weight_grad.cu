@@ -1,0 +1,48 @@
+/* conv2d_weight_grad.cu - see conv2d_weight_grad.h. With 16-bit operands cuDNN delivers a 16-bit gradient; it is widened to the F32
+ * that the contract asks for. */
+#include "kernels/conv_cudnn.cuh"
+
+template <typename T> __global__ static void widen_kernel(const T *in, float *out, int64_t n) {
+    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n)
+        out[i] = to_float(in[i]);
+}
+
+template <typename T> static void widen(struct cuda_context *c, const void *in, float *out, int64_t n) {
+    widen_kernel<<<cuda_grid(n), CUDA_BLOCK, 0, c->stream>>>((const T *)in, out, n);
+    CUDA_CHECK(cudaGetLastError());
+}
+
+static int64_t narrow_bytes(const struct kernel_call *c) {
+    return c->in[0].dtype == DT_F32 ? 0 : (operand_count(&c->out[0]) * 2 + 255) / 256 * 256;
+}
+
+static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
+    struct conv_state *s = conv_describe(c, &c->in[0], &c->in[1], &c->out[0]);
+    struct conv_scratch t;
+    cudnnConvolutionBwdFilterAlgoPerf_t list[16];
+    int n = 0;
+    c->state = s;
+    if (conv_scratch_get(&t, &c->in[0], &c->in[1], &c->out[0]))
+        cudnnFindConvolutionBackwardFilterAlgorithmEx(cuda(context)->dnn, s->x, t.p[0], s->y, t.p[1], s->conv, s->w, t.p[2], 16, &n, list, t.p[3], CONV_WORKSPACE);
+    conv_scratch_free(&t);
+    enum status st = conv_choose(c, s, list, n, e);
+    c->workspace_bytes += narrow_bytes(c);
+    if (st != ST_OK)
+        conv_release(context, c);
+    return st;
+}
+
+static void run(void *context, const struct kernel_call *c) {
+    const struct conv_state *s = (const struct conv_state *)c->state;
+    const float one = 1, zero = 0;
+    int64_t narrow = narrow_bytes(c);
+    void *dw = narrow ? c->workspace : c->out[0].data;
+    CUDNN_CHECK(cudnnConvolutionBackwardFilter(cuda(context)->dnn, &one, s->x, c->in[0].data, s->y, c->in[1].data, s->conv,
+                                               (cudnnConvolutionBwdFilterAlgo_t)s->algo, (char *)c->workspace + narrow, s->workspace, &zero,
+                                               s->w, dw));
+    if (narrow)
+        CUDA_BY_TYPE(c->in[0].dtype, widen, cuda(context), dw, (float *)c->out[0].data, operand_count(&c->out[0]));
+}
+
+extern "C" const struct kernel kernel_conv2d_weight_grad_cuda = {prepare, run, conv_release};
