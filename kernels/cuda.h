@@ -50,7 +50,7 @@ static inline struct cuda_context *cuda(void *context) { return (struct cuda_con
     do {                                                                                                                    \
         cublasStatus_t code_ = (call);                                                                                      \
         if (code_ != CUBLAS_STATUS_SUCCESS) {                                                                               \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cublasGetStatusString(code_));                    \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #call, cublasLtGetStatusString(code_));                    \
             abort();                                                                                                        \
         }                                                                                                                   \
     } while (0)

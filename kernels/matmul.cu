@@ -76,7 +76,7 @@ static enum status prepare(void *context, struct kernel_call *c, struct error *e
     if (st != CUBLAS_STATUS_SUCCESS || !n) {
         release(context, c);
         c->state = NULL;
-        return st_fail(e, "cuBLASLt has no algorithm for this product (%s)", cublasGetStatusString(st));
+        return st_fail(e, "cuBLASLt has no algorithm for this product (%s)", cublasLtGetStatusString(st));
     }
     s->algo = found.algo;
     return ST_OK;
