@@ -31,7 +31,7 @@ struct check_graph {
 void check_graph_begin(struct check_graph *c, const struct safetensors *s, struct report *r, const char *name);
 /* A tensor of the file as an input; exits when it is missing. */
 tensor *check_input(struct check_graph *c, const char *name);
-/* Compares `value` with tensor `name` of the file after the run. Same number of elements; shapes may differ but for the
+/* Compares `value` with tensor `name` of the file, if it has one, after the run. Same number of elements; shapes may differ but for the
  * conversion of four dimensions. */
 void check_expect(struct check_graph *c, const char *name, tensor *value, double tolerance);
 void check_expect_scaled(struct check_graph *c, const char *name, tensor *value, double scale, double tolerance);

@@ -17,6 +17,7 @@ static const struct check *const checks[] = {
     &check_augment,
     &check_inception,
     &check_metrics,
+    &check_align,
     &check_resample,
 };
 

@@ -357,20 +357,22 @@ void trainer_print_plan(struct trainer *t, FILE *out) {
     const double share[PHASES] = {1, t->c.g_reg_interval > 0 ? 1.0 / t->c.g_reg_interval : 0, 1,
                                   t->c.d_reg_interval > 0 ? 1.0 / t->c.d_reg_interval : 0};
     double flops = 0;
-    int64_t arenas = 0;
+    int64_t arena = 0, constants = 0; /* programs of a device share one arena */
     fprintf(out, "%-6s %9s %9s %9s %9s %10s %12s\n", "phase", "nodes", "launches", "fused", "every", "MiB", "GFLOP");
     for (int p = 0; p < PHASES; p++) {
         if (!t->program[p])
             continue;
         struct program_info i = program_get_info(t->program[p]);
         fprintf(out, "%-6s %9d %9d %9d %9.0f %10.1f %12.3f\n", phase_names[p], i.nodes, i.launches, i.fused, 1 / share[p],
-                (double)(i.arena_bytes + i.constant_bytes) / 1048576.0, i.flops / 1e9);
+                (double)i.arena_bytes / 1048576.0, i.flops / 1e9);
         flops += i.flops * share[p];
-        arenas += i.arena_bytes + i.constant_bytes;
+        arena = i.arena_bytes > arena ? i.arena_bytes : arena;
+        constants += i.constant_bytes;
     }
     double networks = 4.0 * (double)(5 * t->g.net->n_params + 4 * t->d.net->n_params) / 1048576.0;
-    fprintf(out, "parameters: G %lld, D %lld; with gradients, moments and average %.1f MiB; arenas %.1f MiB\n",
-            (long long)t->g.net->n_params, (long long)t->d.net->n_params, networks, (double)arenas / 1048576.0);
+    fprintf(out, "parameters: G %lld, D %lld; with gradients, moments and average %.1f MiB; shared arena %.1f MiB, constants %.1f MiB\n",
+            (long long)t->g.net->n_params, (long long)t->d.net->n_params, networks, (double)arena / 1048576.0,
+            (double)constants / 1048576.0);
     fprintf(out, "per picture: %.3f GFLOP, all phases\n", flops / 1e9 / t->c.batch);
 }
 

@@ -121,7 +121,10 @@ static void test_resume_is_exact(void **unused) {
     struct trainer_stats a = trainer_read_stats(whole), b = trainer_read_stats(second);
     assert_memory_equal(&a, &b, sizeof a);
     assert_true(isfinite(a.g_loss) && isfinite(a.d_loss) && isfinite(a.pl_penalty) && isfinite(a.r1_penalty));
-    assert_true(a.augment_p != c.augment_p);
+    /* p moved twice, by batch * interval / (ada_kimg * 1000) = 0.16 up or down */
+    double moved = fabs(a.augment_p - c.augment_p);
+    assert_true(moved < 1e-9 || fabs(moved - 0.32) < 1e-9);
+    assert_true(a.r_t >= -1 && a.r_t <= 1);
     assert_int_equal(a.nonfinite_grads, 0);
     release(first, saved);
     trainer_free(whole);
