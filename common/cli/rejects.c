@@ -6,6 +6,7 @@
 
 #include <cjson/cJSON.h>
 
+#include "common/base/utf8.h"
 #include "common/cli/cli_internal.h"
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -21,8 +22,11 @@ void cli_reject(struct cli_rejects *r, const char *source, const char *reason) {
     r->rejected++;
     if (r->file) {
         cJSON *line = cJSON_CreateObject();
-        cJSON_AddStringToObject(line, "source", source);
-        cJSON_AddStringToObject(line, "reason", reason);
+        char *clean_source = utf8_clean(source), *clean_reason = utf8_clean(reason);
+        cJSON_AddStringToObject(line, "source", clean_source);
+        cJSON_AddStringToObject(line, "reason", clean_reason);
+        free(clean_source);
+        free(clean_reason);
         char *text = cJSON_PrintUnformatted(line);
         fprintf(r->file, "%s\n", text);
         fflush(r->file); /* rare, and worth having when the program is killed */

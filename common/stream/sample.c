@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/utf8.h"
 #include "common/stream/sample_internal.h"
 
 void sample_free(struct sample *s) {
@@ -55,6 +56,16 @@ enum status sample_set_picture(struct sample *s, const struct image *im, enum im
     s->picture = encoded;
     s->format = format;
     return ST_OK;
+}
+
+char *sample__json_text(const cJSON *json) {
+    char *text = cJSON_PrintUnformatted(json);
+    if (!utf8_valid(text, strlen(text))) { /* a file's name from another charset, say */
+        char *clean = utf8_clean(text);
+        free(text);
+        text = clean;
+    }
+    return text;
 }
 
 const char *sample__key_problem(const char *key) {
@@ -131,7 +142,7 @@ enum status sample_write_folder(const char *dir, const struct sample *s, enum im
         bytes_free(&encoded);
     }
     if (!st && s->json) {
-        char *text = cJSON_PrintUnformatted(s->json);
+        char *text = sample__json_text(s->json);
         st = write_member(dir, s->key, ".json", text, strlen(text), e);
         free(text);
     }

@@ -98,7 +98,7 @@ enum status sample_write(struct sample_writer *w, const struct sample *s, struct
         st = write_member(w, s->key, suffix, s->picture.data, s->picture.size, e);
     }
     if (!st && s->json) {
-        char *text = cJSON_PrintUnformatted(s->json);
+        char *text = sample__json_text(s->json);
         st = write_member(w, s->key, ".json", text, strlen(text), e);
         free(text);
     }

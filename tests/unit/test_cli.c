@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 #include "common/cli/cli.h"
 
 static struct {
@@ -326,6 +327,23 @@ static void paths(void **state) {
     assert_int_equal(system(command), 0);
 }
 
+static void utf8(void **state) {
+    (void)state;
+    static const char *const good[] = {"", "a", "\xc3\xa9", "\xe4\xb8\x96", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"};
+    static const char *const bad[] = {"\xe9", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\x80", "\xe4\xb8"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        assert_true(utf8_valid(good[i], strlen(good[i])));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_false(utf8_valid(bad[i], strlen(bad[i])));
+        char *clean = utf8_clean(bad[i]);
+        assert_true(utf8_valid(clean, strlen(clean)));
+        free(clean);
+    }
+    char *clean = utf8_clean("caf\xe9.jpg");
+    assert_string_equal(clean, "caf\xef\xbf\xbd.jpg");
+    free(clean);
+}
+
 static void progress(void **state) {
     (void)state;
     struct cli_progress p;
@@ -343,6 +361,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_lines), cmocka_unit_test(bad_lines), cmocka_unit_test(texts),   cmocka_unit_test(settings),
         cmocka_unit_test(numbers),    cmocka_unit_test(ranges),    cmocka_unit_test(messages), cmocka_unit_test(endings),
-        cmocka_unit_test(signals),    cmocka_unit_test(paths),     cmocka_unit_test(progress)};
+        cmocka_unit_test(signals),    cmocka_unit_test(paths),     cmocka_unit_test(progress),
+        cmocka_unit_test(utf8)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

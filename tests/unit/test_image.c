@@ -478,6 +478,25 @@ static void orientations(void **state) {
         }
 }
 
+/* Larger than a tile: turning by each orientation and by the one that undoes it gives the picture back. */
+static void orientations_undone(void **state) {
+    (void)state;
+    static const int undo[9] = {0, 1, 2, 3, 4, 5, 8, 7, 6};
+    struct image im, turned;
+    draw(&im, 131, 67, 3);
+    for (int i = 0; i < 131 * 67 * 3; i++)
+        im.data[i] = (uint8_t)(i * 2654435761u >> 24);
+    for (int o = 1; o <= 8; o++) {
+        image_copy(&turned, &im);
+        image_orient(&turned, o);
+        assert_int_equal(turned.width, o >= 5 ? 67 : 131);
+        image_orient(&turned, undo[o]);
+        assert_int_equal(largest_difference(&turned, &im), 0);
+        image_free(&turned);
+    }
+    image_free(&im);
+}
+
 /* ---- geometry and channels ---- */
 
 static void crops(void **state) {
@@ -614,7 +633,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(round_trips), cmocka_unit_test(truncated), cmocka_unit_test(damaged),      cmocka_unit_test(jpeg_warnings),
         cmocka_unit_test(cmyk),        cmocka_unit_test(png_kinds), cmocka_unit_test(pnm_kinds),    cmocka_unit_test(limits),
         cmocka_unit_test(other_files), cmocka_unit_test(threads),   cmocka_unit_test(scaled),       cmocka_unit_test(exif),
-        cmocka_unit_test(crops),       cmocka_unit_test(channels),  cmocka_unit_test(orientations), cmocka_unit_test(grids),
+        cmocka_unit_test(crops),       cmocka_unit_test(channels),  cmocka_unit_test(orientations), cmocka_unit_test(orientations_undone),
+        cmocka_unit_test(grids),
         cmocka_unit_test(files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
