@@ -1,31 +1,38 @@
 /* help.c - the texts of --help, of a usage error, and of --version, all from the program's table. */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #include "common/base/mem.h"
 #include "common/cli/cli_internal.h"
 
-#define WIDTH 100      /* columns of --help */
+#define WIDTH_MAX 100  /* columns of --help; fewer on a narrow terminal */
 #define LEFT_MAX 34    /* widest column of option names; longer ones push their help to the right */
 
-/* Prints text wrapped at WIDTH, continuation lines indented; the cursor stands at column `at`. */
+static int width_of(FILE *out) {
+    struct winsize size;
+    if (ioctl(fileno(out), TIOCGWINSZ, &size) || size.ws_col < 60 || size.ws_col > WIDTH_MAX)
+        return WIDTH_MAX; /* no terminal, or one so narrow that wrapping would not help */
+    return size.ws_col;
+}
+
+/* Prints text wrapped at the width, continuation lines indented; the cursor stands at column `at`. */
 static void print_wrapped(FILE *out, const char *text, int at, int indent) {
     const char *p = text;
-    while (*p) {
+    int width = width_of(out);
+    for (bool first = true; *p; first = false) {
         int word = (int)strcspn(p, " ");
-        if (at + word > WIDTH && at > indent) {
+        if (!first && at + 1 + word > width) {
             fprintf(out, "\n%*s", indent, "");
             at = indent;
+        } else if (!first) {
+            fputc(' ', out);
+            at++;
         }
         fprintf(out, "%.*s", word, p);
         at += word;
         p += word;
-        while (*p == ' ')
-            p++;
-        if (*p) {
-            fputc(' ', out);
-            at++;
-        }
+        p += strspn(p, " ");
     }
     fputc('\n', out);
 }
@@ -74,9 +81,9 @@ void cli__print_help(FILE *out, const struct cli_program *program) {
         }
         const char *def = cli__defaults[o - program->options];
         int n = left_text(o, negative(o, def), left, sizeof left);
-        fprintf(out, "%-*s%s", column, left, n >= column ? " " : "");
+        fprintf(out, "%-*s%s", column, left, n >= column ? "  " : "");
         char *help = o->type != CLI_FLAG && def && *def ? xasprintf("%s [%s]", o->help, def) : xstrdup(o->help);
-        print_wrapped(out, help, n >= column ? n + 1 : column, column);
+        print_wrapped(out, help, n >= column ? n + 2 : column, column);
         free(help);
     }
     for (size_t i = 0; i < sizeof standard / sizeof *standard; i++) {

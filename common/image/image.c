@@ -233,12 +233,13 @@ void image_to_channels(struct image *im, int channels) {
 void image_flip_horizontal(struct image *im) {
     size_t c = (size_t)im->channels, w = (size_t)im->width;
     for (int y = 0; y < im->height; y++) {
-        uint8_t *a = im->data + (size_t)y * w * c, *b = a + (w - 1) * c, keep[4];
-        for (; a < b; a += c, b -= c) {
-            memcpy(keep, a, c);
-            memcpy(a, b, c);
-            memcpy(b, keep, c);
-        }
+        uint8_t *a = im->data + (size_t)y * w * c, *b = a + (w - 1) * c;
+        for (; a < b; a += c, b -= c)
+            for (size_t k = 0; k < c; k++) {
+                uint8_t keep = a[k];
+                a[k] = b[k];
+                b[k] = keep;
+            }
     }
 }
 

@@ -5,6 +5,12 @@
  * The picture is one of .ppm .pgm .png .jpg .jpeg .webp (told by magic bytes); .json is an object; .cls is a decimal label.
  * Other members pass through untouched. Written in pax/ustar form by libarchive, so tar, split and WebDataset read it.
  *
+ * Reading: dots in folder names belong to the key ("v1.2/a.jpg" has the key "v1.2/a"), a leading "./" does not. Folders and hidden
+ * files (base name begins with a dot: file managers' own) are no samples. Streams one behind the other (cat a.tar b.tar) are
+ * one stream. A stream that stops without its end mark is ST_FAIL even between two members: its writer was killed; the sample
+ * it stops in is not handed out. JSON passes untouched except that numbers are doubles (15 to 17 digits; integers up to 2^53)
+ * and that bytes that are no UTF-8 become U+FFFD.
+ *
  *     struct sample_reader *r; struct sample s = {0};
  *     sample_reader_open(&r, 0, "stdin", &e);
  *     while ((st = sample_read(r, &s, &e)) != ST_END) {
@@ -55,7 +61,7 @@ struct sample_reader;
  * zstd-compressed. */
 enum status sample_reader_open(struct sample_reader **r, int fd, const char *name, struct error *e);
 /* Next sample into *s, which is freed first. ST_END at the end of the stream; ST_BAD: this sample is unusable (key is set,
- * reading can go on); ST_FAIL: the stream is broken (damaged or truncated tar). Empty input is ST_FAIL "no tar stream". */
+ * reading can go on): a member twice, two pictures, a link, a broken or huge JSON, a key that is absolute or leads out (..); ST_FAIL: the stream is broken (damaged or truncated tar). Empty input is ST_FAIL "no tar stream". */
 enum status sample_read(struct sample_reader *r, struct sample *s, struct error *e);
 void sample_reader_close(struct sample_reader *r);
 
