@@ -131,7 +131,9 @@ static enum status pose_filter(const cJSON *json, struct error *e) {
     const struct { const char *name; double value, limit; } checks[] = {
         {"yaw", pose.yaw, o.max_yaw}, {"pitch", pose.pitch, o.max_pitch}, {"roll", pose.roll, o.max_roll}};
     for (int i = 0; i < 3; i++)
-        if (fabs(checks[i].value) > checks[i].limit) /* never for NAN */
+        if (isnan(checks[i].value) && !isnan(checks[i].limit))
+            return st_bad(e, "%s cannot be told from dlib's 5 landmarks", checks[i].name);
+        else if (fabs(checks[i].value) > checks[i].limit) /* never for NAN */
             return st_bad(e, "%s of %.1f degrees is over %g", checks[i].name, checks[i].value, checks[i].limit);
     return ST_OK;
 }

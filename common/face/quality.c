@@ -5,18 +5,19 @@
 #include <string.h>
 
 /* A mean face in millimetres from common anthropometric breadths: x to the picture's right, y down, z towards the viewer; the
- * origin is between the eyes. Eye fissures 90 and 33 apart, mouth 50, nose 50 long and standing out 22. */
+ * origin is between the eyes. Eye fissures 90 and 33 apart, mouth 50. It is turned so that the median pitch of 1,434 official
+ * portraits is about zero: what a picture calls level. */
 struct model_point {
     int index; /* of the landmark */
     double at[3];
 };
 static const struct model_point model_68[] = {
-    {36, {-45, 0, -12}}, {39, {-16.5, 0, 0}}, {42, {16.5, 0, 0}}, {45, {45, 0, -12}},
-    {30, {0, 38, 24}},   {48, {-25, 68, 2}},  {54, {25, 68, 2}},  {8, {0, 112, -4}}};
+    {36, {-45, 2, -12}}, {39, {-16.5, 0, 0}}, {42, {16.5, 0, 0}}, {45, {45, 2, -12}},
+    {30, {0, 34, 29}},   {48, {-25, 67, 11}}, {54, {25, 67, 11}}, {8, {0, 112, 11}}};
 static const struct model_point model_5[] = {
-    {2, {-45, 0, -12}}, {3, {-16.5, 0, 0}}, {1, {16.5, 0, 0}}, {0, {45, 0, -12}}, {4, {0, 49, 13}}};
+    {2, {-45, 2, -12}}, {3, {-16.5, 0, 0}}, {1, {16.5, 0, 0}}, {0, {45, 2, -12}}, {4, {0, 47, 20}}};
 static const struct model_point model_5m[] = {
-    {0, {-31, 0, -6}}, {1, {31, 0, -6}}, {2, {0, 38, 24}}, {3, {-25, 68, 2}}, {4, {25, 68, 2}}};
+    {0, {-31, 1, -6}}, {1, {31, 1, -6}}, {2, {0, 34, 29}}, {3, {-25, 67, 11}}, {4, {25, 67, 11}}};
 
 /* Solves the symmetric 4x4 system a x = b for two right sides by elimination with pivots; false when singular. */
 static bool solve4(double a[4][4], double b[4][2]) {
@@ -96,13 +97,16 @@ bool face_pose(const struct face_landmarks *lm, struct face_pose *pose) {
         p[i] /= sqrt(lp);
         q[i] /= sqrt(lq);
     }
-    /* p and q are picture x and y of the head's axes; the head's z axis (nose) is seen at (p[2], q[2]). */
-    const double degrees = 180 / M_PI;
-    double z = p[0] * q[1] - p[1] * q[0];
-    pose->yaw = atan2(p[2], z) * degrees;
-    pose->pitch = asin(fmin(fmax(q[2], -1), 1)) * degrees;
-    pose->roll = atan2(q[0], p[0]) * degrees;
-    return isfinite(pose->yaw) && isfinite(pose->pitch) && isfinite(pose->roll);
+    /* p and q are picture x and y of the head's axes: its z axis (nose) is seen at (p[2], q[2]), its x axis at (p[0], q[0]). Roll
+     * is the turn of the latter; yaw and pitch are told after turning it back. */
+    const double degrees = 180 / M_PI, roll = atan2(q[0], p[0]), z = p[0] * q[1] - p[1] * q[0];
+    pose->yaw = atan2(p[2] * cos(roll) + q[2] * sin(roll), z) * degrees;
+    pose->pitch = asin(fmin(fmax(q[2] * cos(roll) - p[2] * sin(roll), -1), 1)) * degrees;
+    pose->roll = roll * degrees;
+    bool ok = isfinite(pose->yaw) && isfinite(pose->pitch) && isfinite(pose->roll);
+    if (lm->scheme == FACE_5)
+        pose->pitch = NAN; /* only the nose has height: it could as well be long */
+    return ok;
 }
 
 double face_sharpness(const struct image *im, const struct face_box *box) {
