@@ -41,7 +41,7 @@ enum cli_type {
     CLI_INT,    /* long *: decimal integer within [min, max] */
     CLI_FLOAT,  /* double *: finite number within [min, max] */
     CLI_STRING, /* const char **: points into argv */
-    CLI_CHOICE, /* int *: index into the comma-separated list given in `arg`, e.g. "largest|all|first" */
+    CLI_CHOICE, /* int *: index into the list given in `arg`, e.g. "largest|all|first" */
     CLI_HEADING /* no option: `help` is printed as a heading above the options that follow */
 };
 
@@ -65,9 +65,10 @@ struct cli_program {
     const char *exit_note; /* extra lines on exit codes, or NULL */
 };
 
-/* Parses argv (GNU long options, --name=value, unambiguous bundles of short flags, "--" ends options; options and operands
- * may mix). Handles --help (stdout, exit 0), --version (stdout, exit 0), --quiet/-q, --verbose/-v and on misuse prints one
- * line and a short usage to stderr and exits 2. Operands are moved behind the options in argv; returns the index of the
+/* Parses argv (GNU long options, --name=value, bundles of short flags, "--" ends options; options and operands may mix; long
+ * names are not abbreviated, but a near miss is named in the error). Handles --help/-h (stdout, exit 0), --version/-V (stdout,
+ * exit 0), --quiet/-q, --verbose/-v unless the table uses these letters itself, and on misuse prints one line and a short
+ * usage to stderr and exits 2. Operands are moved behind the options in argv; returns the index of the
  * first. Sets SIGPIPE to its default action, so a closed pipe ends the program quietly. */
 int cli_start(const struct cli_program *program, int argc, char **argv);
 
@@ -142,7 +143,9 @@ bool cli_parse_size(const char *text, int max, int *width, int *height); /* "8x4
 bool cli_parse_ranges(const char *text, uint64_t **values, size_t *n, size_t limit);
 
 /* Names of inputs for programs that take files: arguments, folders (walked in sorted order, files whose names end in one of
- * `suffixes`, NULL-terminated), or "-" = one name a line on stdin ("-0": NUL-separated). */
+ * `suffixes`, NULL-terminated, in any case; hidden names are skipped, links followed, no folder entered from within itself), or
+ * "-" = one name a line on stdin. nul_separated: names there end with NUL, and no operands at all mean the same as "-". A name
+ * that does not exist is delivered like any file: whoever opens it says so and counts it. */
 struct cli_paths;
 struct cli_paths *cli_paths_open(char **operands, int n, const char *const *suffixes, bool nul_separated);
 /* Next path (owned by the iterator, valid until the next call), or NULL at the end. Unreadable folders are reported with

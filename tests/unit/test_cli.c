@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include <cmocka.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -33,6 +34,7 @@ static const struct cli_option options[] = {
     {'f', "flip", NULL, CLI_FLAG, &o.flip, 0, 0, "flip"},
     {'b', "border", NULL, CLI_FLAG, &o.border, 0, 0, "draw a border"},
     {0, "no-cache", NULL, CLI_FLAG, &o.no_cache, 0, 0, "compute again"},
+    {0, "other", "N", CLI_INT, &o.other, 0, 9, "unset until given"},
     {'o', "out", "FILE", CLI_STRING, &o.out, 0, 0, "where to"},
     {0, "faces", "largest|all|first", CLI_CHOICE, &o.faces, 0, 0, "which faces"},
     {0}};
@@ -45,7 +47,7 @@ static char *argv[16];
 /* Splits at blanks and parses; returns what cli_start returned. */
 static int parse(const char *line) {
     static char copy[512];
-    o.size = 256, o.share = 0.5, o.flip = false, o.border = true, o.no_cache = false, o.out = NULL, o.faces = 1;
+    o.size = 256, o.share = 0.5, o.flip = false, o.border = true, o.no_cache = false, o.out = NULL, o.faces = 1, o.other = LONG_MIN;
     cli_quiet = cli_verbose = false;
     snprintf(copy, sizeof copy, "%s", line);
     argc = 0;
@@ -144,7 +146,7 @@ static void texts(void **state) {
     assert_int_equal(child(parse_line, "--help", out, sizeof out), EXIT_OK);
     static const char *const parts[] = {"Usage: tool [options] FILE...\nDoes it.\n", "-s, --size N", "side in pixels [256]",
                                         "share of the frame [0.5]", "\nMore:\n", "--faces largest|all|first", "[all]",
-                                        "--no-border", "  tool b | tool c\n"};
+                                        "--no-border", "unset until given\n", "  tool b | tool c\n"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++)
         if (!strstr(out, parts[i]))
             fail_msg("--help lacks \"%s\":\n%s", parts[i], out);
@@ -157,11 +159,11 @@ static void settings(void **state) {
     (void)state;
     parse("--share 0.1 --size 9");
     char *json = cli_settings_json();
-    assert_string_equal(json, "{\"size\":9,\"share\":0.1,\"flip\":false,\"border\":true,\"no-cache\":false,\"out\":null,\"faces\":\"all\"}");
+    assert_string_equal(json, "{\"size\":9,\"share\":0.1,\"flip\":false,\"border\":true,\"no-cache\":false,\"other\":null,\"out\":null,\"faces\":\"all\"}");
     free(json);
-    parse("-o a\"b");
+    parse("-o a\"b --other 3");
     json = cli_settings_json();
-    assert_non_null(strstr(json, "\"out\":\"a\\\"b\""));
+    assert_non_null(strstr(json, "\"other\":3,\"out\":\"a\\\"b\""));
     free(json);
 }
 

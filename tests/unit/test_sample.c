@@ -301,6 +301,36 @@ static void round_trip(void **state) {
     fclose(again);
 }
 
+/* Names in no known charset go through as the bytes they are; in JSON they become readable UTF-8. */
+static void foreign_names(void **state) {
+    (void)state;
+    static const char *const keys[] = {"caf\xe9", "\xff\xfe/x", "tab\there", "new\nline", "quote\"d"};
+    FILE *f = tmpfile();
+    struct sample_writer *w;
+    struct sample_reader *r;
+    struct sample s = {0};
+    assert_int_equal(sample_writer_open(&w, fileno(f), &e), ST_OK);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        snprintf(s.key, sizeof s.key, "%s", keys[i]);
+        cJSON_Delete(s.json);
+        s.json = NULL;
+        cJSON_AddStringToObject(sample_json(&s), "source", keys[i]);
+        assert_int_equal(sample_write(w, &s, &e), ST_OK);
+    }
+    assert_int_equal(sample_writer_close(w, &e), ST_OK);
+    lseek(fileno(f), 0, SEEK_SET);
+    sample_reader_open(&r, fileno(f), "test", &e);
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        assert_int_equal(sample_read(r, &s, &e), ST_OK);
+        assert_string_equal(s.key, keys[i]);
+        const char *source = cJSON_GetStringValue(cJSON_GetObjectItem(s.json, "source"));
+        assert_string_equal(source, i == 0 ? "caf\xef\xbf\xbd" : i == 1 ? "\xef\xbf\xbd\xef\xbf\xbd/x" : keys[i]);
+    }
+    assert_int_equal(sample_read(r, &s, &e), ST_END);
+    sample_reader_close(r);
+    fclose(f);
+}
+
 static void full_disk_and_closed_pipe(void **state) {
     (void)state;
     enum status st;
@@ -400,7 +430,7 @@ int main(int argc, char **argv) {
         return copy();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(grouping), cmocka_unit_test(bad_samples), cmocka_unit_test(limits), cmocka_unit_test(cut_anywhere),
-        cmocka_unit_test(streams_in_a_row), cmocka_unit_test(damaged), cmocka_unit_test(round_trip),
+        cmocka_unit_test(streams_in_a_row), cmocka_unit_test(damaged), cmocka_unit_test(round_trip),     cmocka_unit_test(foreign_names),
         cmocka_unit_test(full_disk_and_closed_pipe), cmocka_unit_test(bad_keys_are_not_written), cmocka_unit_test(folder)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
