@@ -117,7 +117,30 @@ def others():
         put('jsonish', 'text-%d' % i, b'T' + text)
 
 
+def networks():
+    """A generator of 8x8 grey pictures with two channels everywhere."""
+    shapes = {'mapping.w_avg': [2], 'mapping.fc0.weight': [2, 2], 'mapping.fc0.bias': [2], 'synthesis.b4.const': [2, 4, 4]}
+    for r, layers in ((4, ['conv1']), (8, ['conv0', 'conv1'])):
+        b = 'synthesis.b%d.' % r
+        shapes[b + 'resample_filter'] = [4, 4]
+        for l in layers + ['torgb']:
+            shapes[b + l + '.weight'] = [1, 2, 1, 1] if l == 'torgb' else [2, 2, 3, 3]
+            shapes[b + l + '.bias'] = [1 if l == 'torgb' else 2]
+            shapes[b + l + '.affine.weight'], shapes[b + l + '.affine.bias'] = [2, 2], [2]
+            if l != 'torgb':
+                shapes.update({b + l + '.noise_strength': [], b + l + '.noise_const': [r, r], b + l + '.resample_filter': [4, 4]})
+    config = {'res': 8, 'img_channels': 1, 'z_dim': 2, 'w_dim': 2, 'channel_base': 16, 'channel_max': 2, 'map_layers': 1}
+    for name, prefix, meta in (('ours', 'G_ema.', {'config': json.dumps(config), 'images': '12'}), ('bare', '', None)):
+        header, at = ({'__metadata__': meta} if meta else {}), 0
+        for k, shape in shapes.items():
+            header[prefix + k] = {'dtype': 'F32', 'shape': shape, 'data_offsets': [at, at + 4 * int(np.prod(shape))]}
+            at += 4 * int(np.prod(shape))
+        text = json.dumps(header).encode()
+        put('checkpoint', name, struct.pack('<Q', len(text)) + text + bytes(at))
+
+
 images()
+networks()
 tars()
 arrays()
 others()
