@@ -183,7 +183,7 @@ static int direct_output(const struct kernel_call *c, int reg) {
     return -1;
 }
 
-static void run(void *context, const struct kernel_call *c) {
+static void fused_run(void *context, const struct kernel_call *c) {
     const struct fused_program *f = c->fused;
     const struct fused_state *s = c->state;
     const int block = s->block, threads = cpu_threads(context);
@@ -229,4 +229,4 @@ static void run(void *context, const struct kernel_call *c) {
     }
 }
 
-const struct kernel kernel_fused_cpu = {prepare, run, release};
+const struct kernel kernel_fused_cpu = {prepare, fused_run, release};

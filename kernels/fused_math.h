@@ -36,7 +36,7 @@ static inline float fast_exp(float x) {
     p = p * r + 1.6666667e-1f;
     p = p * r + 0.5f;
     p = p * r * r + r + 1.0f;
-    int32_t k = (int32_t)float_bits(t) - 0x4B400000, half = k >> 1;
+    int32_t k = (int32_t)(float_bits(t) - 0x4B400000u), half = k >> 1;
     return p * bits_float((uint32_t)(half + 127) << 23) * bits_float((uint32_t)(k - half + 127) << 23);
 }
 
@@ -45,7 +45,7 @@ static inline float fast_log(float x) {
     float scaled = x < 1.17549435e-38f ? x * 16777216.0f : x; /* subnormals */
     float shift = x < 1.17549435e-38f ? -24.0f : 0.0f;
     uint32_t u = float_bits(scaled);
-    int32_t k = ((int32_t)u - 0x3F3504F3) >> 23;
+    int32_t k = (int32_t)(u - 0x3F3504F3u) >> 23; /* arithmetic; wraps for negative x, whose result is replaced */
     float m = bits_float(u - ((uint32_t)k << 23));
     float f = m - 1.0f, s = f / (2.0f + f), z = s * s;
     float p = 0.22222222f;
