@@ -85,14 +85,6 @@ static void on_reject(const char *source, const char *reason, bool duplicate, vo
 
 static void on_tick(void *data) { cli_progress_add(&((struct run *)data)->progress, 1); }
 
-static bool is_store(const char *path) {
-    char *file = xasprintf("%s/data.mdb", path);
-    struct stat sb;
-    bool yes = !stat(file, &sb) || (!stat(path, &sb) && S_ISREG(sb.st_mode));
-    free(file);
-    return yes;
-}
-
 /* What made the store: the options that change it, and the inputs. */
 static cJSON *provenance(char **inputs, int n) {
     static const char *const silent[] = {"jobs", "quiet", "verbose", "rejects", "max-reject", "append", "resume", "force", "json", "out"};
@@ -166,7 +158,7 @@ static int pack(const char *path, char **inputs, int n) {
         cli_usage("--size: %s", e.text);
     if (p.recipe.format.channels == 4 && p.recipe.format.codec != IMAGE_PNG && !o.append && !o.resume)
         cli_usage("--channels 4 needs --codec png");
-    bool there = is_store(path);
+    bool there = store_exists(path);
     if (there && !o.append && !o.resume && !o.force)
         cli_die("%s: there is a store already (--append adds to it, --resume goes on with it, --force replaces it)", path);
     if (!there && o.append)
@@ -303,20 +295,6 @@ static int check(const char *path) {
     return problems ? EXIT_FAILED : EXIT_OK;
 }
 
-/* Which of the store's sizes --size asks for. */
-static int pick_size(const struct store_meta *m, const char *path) {
-    struct store_format f = {0};
-    if (!o.size)
-        return 0;
-    struct error e;
-    if (recipe_parse_sizes(o.size, &f, &e) != ST_OK)
-        cli_usage("--size: %s", e.text);
-    for (int i = 0; i < m->n_sizes && f.n_sizes == 1; i++)
-        if (m->height[i] == f.height[0] && (m->width[i] == f.width[0] || f.width[0] == f.height[0]))
-            return i;
-    cli_die("%s: no size %s in it (pack-lmdb ls shows the sizes)", path, o.size);
-}
-
 static int unpack(const char *path) {
     refuse_options("unpack", " size out limit rejects max-reject quiet ");
     struct run run = {0};
@@ -325,7 +303,9 @@ static int unpack(const char *path) {
     struct error e;
     struct store *s = open_store(path);
     const struct store_meta *m = store_get_meta(s);
-    int size = pick_size(m, path);
+    int size = 0;
+    if (o.size && store_pick_size(m, o.size, &size, &e) != ST_OK)
+        cli_die("%s: %s", path, e.text);
     int64_t n = o.limit && o.limit < m->length ? o.limit : m->length;
     if (!o.out)
         cli_need_binary_stdout("a sample stream");

@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -269,4 +268,20 @@ enum status lmdb_check_tree(const char *file, uint64_t txn, struct error *e) {
     }
     munmap(map, w.size);
     return st;
+}
+
+bool lmdb_is_unborn(const char *file) {
+    struct stat sb;
+    if (stat(file, &sb) || !S_ISREG(sb.st_mode))
+        return false;
+    if (sb.st_size == 0 || sb.st_size == sysconf(_SC_PAGESIZE)) /* LMDB begins with two pages in one write */
+        return true;
+    uint8_t *map;
+    uint64_t size;
+    struct meta both[2];
+    if (map_file(file, &map, &size, NULL) != ST_OK)
+        return false;
+    bool unborn = read_metas(map, size, both, NULL) == ST_OK && both[0].main_tree.root == NO_PAGE && both[1].main_tree.root == NO_PAGE;
+    munmap(map, size);
+    return unborn;
 }

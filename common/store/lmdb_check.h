@@ -10,6 +10,7 @@
 #ifndef FACEMILL_LMDB_CHECK_H
 #define FACEMILL_LMDB_CHECK_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/status.h"
@@ -21,5 +22,8 @@ enum status lmdb_check_header(const char *file, struct error *e);
 /* The whole snapshot of transaction number `txn` (mdb_txn_id of an open transaction). ST_END when the file holds no such
  * snapshot any more: a writer has committed twice since; begin a new transaction and try again. */
 enum status lmdb_check_tree(const char *file, uint64_t txn, struct error *e);
+
+/* Was the writer of this file stopped before its first commit? Then nothing was ever in it. */
+bool lmdb_is_unborn(const char *file);
 
 #endif

@@ -80,6 +80,13 @@ enum status store_find_place(struct store_place *p, const char *path, struct err
     return ST_OK;
 }
 
+bool store_exists(const char *path) {
+    struct store_place p;
+    bool yes = store_find_place(&p, path, NULL) == ST_OK && !lmdb_is_unborn(p.file);
+    store_free_place(&p);
+    return yes;
+}
+
 void store_free_place(struct store_place *p) {
     free(p->file);
     free(p->lock);
@@ -309,8 +316,12 @@ enum status store_load_meta(MDB_txn *txn, MDB_dbi dbi, struct store_meta *m, int
     *m = (struct store_meta){0};
     *json = NULL;
     MDB_val key = {6, "length"}, value;
-    if (mdb_get(txn, dbi, &key, &value))
-        return st_fail(e, "no picture store: it has no key \"length\"");
+    if (mdb_get(txn, dbi, &key, &value)) {
+        MDB_stat stat;
+        bool empty = !mdb_stat(txn, dbi, &stat) && !stat.ms_entries;
+        return st_fail(e, empty ? "empty: its writer was stopped before the first samples were in; pack again"
+                                : "no picture store: it has no key \"length\"");
+    }
     if (!store_parse_decimal(&value, STORE_MAX_LENGTH, &m->length))
         return st_fail(e, "no picture store: its key \"length\" is not a number up to %lld", STORE_MAX_LENGTH);
     key = (MDB_val){4, "meta"};

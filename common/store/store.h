@@ -45,6 +45,8 @@ struct store_meta {
 };
 
 /* ---- reading ---- */
+/* Is there something that looks like a store? Not so when its writer was stopped before the first samples were in. */
+bool store_exists(const char *path);
 enum status store_open(struct store **s, const char *path, struct error *e); /* read-only; ST_FAIL when it is no store; a folder or a single file */
 void store_close(struct store *s);                                          /* NULL is fine */
 const struct store_meta *store_get_meta(const struct store *s);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "common/store/record.h"
 #include "common/store/store_tools.h"
 
 cJSON *store_describe(const struct store *s) {
@@ -24,6 +25,19 @@ cJSON *store_describe(const struct store *s) {
     }
     cJSON_AddNumberToObject(json, "bytes", (double)store_bytes(s));
     return json;
+}
+
+enum status store_pick_size(const struct store_meta *m, const char *text, int *size, struct error *e) {
+    struct store_format f = {0};
+    enum status st = recipe_parse_sizes(text, &f, e);
+    if (st != ST_OK)
+        return st;
+    for (int i = 0; i < m->n_sizes && f.n_sizes == 1; i++)
+        if (m->height[i] == f.height[0] && (m->width[i] == f.width[0] || f.width[0] == f.height[0])) {
+            *size = i;
+            return ST_OK;
+        }
+    return st_bad(e, "no size %s in it (pack-lmdb ls shows the sizes)", text);
 }
 
 enum status store_sample(struct store *s, int size, int64_t i, struct sample *sample, struct error *e) {

@@ -13,6 +13,9 @@ int64_t store_check(struct store *s, int jobs, void (*report)(const char *line, 
 /* Meta, or for foreign stores what was found out in the same form, and "bytes", the size of the data file. Caller frees. */
 cJSON *store_describe(const struct store *s);
 
+/* Which of the store's sizes is meant by "128" or "96x128". ST_BAD when none. */
+enum status store_pick_size(const struct store_meta *m, const char *text, int *size, struct error *e);
+
 /* One sample as it was packed: key, picture of the given size as it is stored, JSON, and the label as a .cls member. Frees what
  * was in *sample. ST_BAD when the record is broken; the key is set all the same. */
 enum status store_sample(struct store *s, int size, int64_t index, struct sample *sample, struct error *e);

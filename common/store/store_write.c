@@ -171,7 +171,10 @@ static enum status prepare_folder(struct store_writer *w, bool replace, struct e
     closedir(d);
     if (st != ST_OK)
         return st;
-    if (store && !replace)
+    char *file = xasprintf("%s/data.mdb", w->path);
+    bool unborn = store && lmdb_is_unborn(file);
+    free(file);
+    if (store && !replace && !unborn)
         return st_fail(e, "there is a store already");
     if (store && (unlinkat(w->folder, "data.mdb", 0) || (unlinkat(w->folder, "lock.mdb", 0) && errno != ENOENT)))
         return st_fail(e, "cannot remove the old store: %s", strerror(errno));
