@@ -106,10 +106,11 @@ static inline uint8_t clamp8(int32_t sum) {
     return (uint8_t)(v < 0 ? 0 : v > 255 ? 255 : v);
 }
 
-static inline i32x8 clamp8x8(i32x8 sum) {
-    i32x8 v = sum >> BITS;
-    v &= ~(v >> 31);             /* below 0: 0 */
-    return (v | (v > 255)) & 255; /* a comparison that holds is -1 */
+/* By pointer: how vectors are passed by value depends on the processor compiled for, and gcc warns of it. */
+static inline void clamp8x8(i32x8 *sum) {
+    i32x8 v = *sum >> BITS;
+    v &= ~(v >> 31);               /* below 0: 0 */
+    *sum = (v | (v > 255)) & 255; /* a comparison that holds is -1 */
 }
 
 /* ---- passes ---- */
@@ -156,7 +157,7 @@ static void pass_horizontal(const struct image *im, int y0, int y1, const struct
             if (k < a->n[i])
                 sum += p[k] * w[k];
             sum += other;
-            sum = clamp8x8(sum);
+            clamp8x8(&sum);
             uint8_t *q = out + i * c;
             for (int r = 0; r < rows; r++, q += out_stride)
                 for (int ch = 0; ch < c; ch++)
@@ -186,8 +187,8 @@ static void pass_vertical(const uint8_t *in, size_t stride, int y0, const struct
                 s2 += (i32x8)(v >> 16 & 255) * w[k];
                 s3 += (i32x8)(v >> 24) * w[k];
             }
-            *(u32x8 *)(void *)(out + x) =
-                (u32x8)(clamp8x8(s0) | clamp8x8(s1) << 8 | clamp8x8(s2) << 16 | clamp8x8(s3) << 24);
+            clamp8x8(&s0), clamp8x8(&s1), clamp8x8(&s2), clamp8x8(&s3);
+            *(u32x8 *)(void *)(out + x) = (u32x8)(s0 | s1 << 8 | s2 << 16 | s3 << 24);
         }
         for (; x < stride; x++) {
             int32_t sum = 1 << (BITS - 1);
