@@ -17,7 +17,10 @@
 
 #define BACKEND_VERSION 1
 
-/* A tensor as a kernel sees it. data is valid only during run. */
+/* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
+ * engine places is aligned to 256 bytes; a caller's window (an input, or an output that is written straight to one) only to its
+ * element size, so a kernel that wants vector loads looks at the address. Outputs never overlap inputs, except in `fused`
+ * (kernels/fused.h) and where an effect writes in[0]. */
 struct operand {
     void *data;
     enum dtype dtype;
@@ -25,17 +28,18 @@ struct operand {
     int64_t dim[MAX_DIM];
 };
 
-/* One pointwise operation of a fused program. Registers are numbered 0.. ; the first n_in are the inputs. */
+/* One pointwise operation of a fused program. Registers hold float32 and are numbered 0.. ; the first n_in are the inputs, which no
+ * operation writes. The others are used again after their last use. */
 struct micro_op {
-    uint16_t op;     /* enum op of kind POINT */
+    uint16_t op;     /* enum op of kind POINT, not broadcast: that is a stride */
     uint16_t out;    /* register written */
-    uint16_t in[3];  /* registers read */
-    float f[2];      /* attributes */
+    uint16_t in[3];  /* registers read; those beyond the operation's arity are 0 */
+    float f[2];      /* attributes; of cast: f[0] = the enum dtype to round to */
 };
 #define FUSED_MAX_OPS 32
 #define FUSED_MAX_REG 40
 struct fused_program {
-    int n_ops, n_in, n_out;
+    int n_ops, n_in, n_out; /* n_ops may be 0: an input is only expanded or converted */
     struct micro_op ops[FUSED_MAX_OPS];
     uint16_t out_reg[4]; /* registers stored to the outputs */
     /* Iteration space (outputs have this shape, dense) and, for each input, its element stride in each dimension; 0 where it is

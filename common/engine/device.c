@@ -120,9 +120,13 @@ bool device_reserve_arena(struct device *d, int64_t bytes) {
     device_sync(d);
     device_free(d, d->arena, d->arena_bytes);
     d->arena = device_alloc(d, bytes);
-    d->arena_bytes = d->arena ? bytes : 0;
     d->generation++;
-    return d->arena != NULL;
+    if (!d->arena) { /* the programs there are still want theirs */
+        d->arena = d->arena_bytes ? device_alloc(d, d->arena_bytes) : NULL;
+        return false;
+    }
+    d->arena_bytes = bytes;
+    return true;
 }
 
 struct buffer *buffer_create(struct device *d, int64_t bytes, const char *name) {

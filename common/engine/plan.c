@@ -196,6 +196,8 @@ void plan_print(const struct plan *p, FILE *out) {
         fputs(" ->", out);
         for (int k = 0; k < q->n_out; k++)
             print_value(p, q->out[k], true, out);
+        if (q->op == OP_assign)
+            fprintf(out, " (a copy: %s)", p->node[q->member[0]].reason);
         fprintf(out, "  %.3g MFLOP %.3g MB", q->flops * 1e-6, q->bytes * 1e-6);
         const char *name = p->node[q->member[q->n_member - 1]].label;
         fprintf(out, "%s%s\n", name ? "  " : "", name ? name : "");
