@@ -60,8 +60,9 @@ struct sample_reader;
 /* From a file descriptor, not closed by the reader. name is for messages. Reads tar (ustar, pax, GNU), also gzip- or
  * zstd-compressed. */
 enum status sample_reader_open(struct sample_reader **r, int fd, const char *name, struct error *e);
-/* Next sample into *s, which is freed first. ST_END at the end of the stream; ST_BAD: this sample is unusable (key is set,
- * reading can go on): a member twice, two pictures, a link, a broken or huge JSON, a key that is absolute or leads out (..); ST_FAIL: the stream is broken (damaged or truncated tar). Empty input is ST_FAIL "no tar stream". */
+/* Next sample into *s, which is freed first. ST_END at the end of the stream. ST_BAD: this sample is unusable (key is set, reading
+ * can go on): a member twice, two pictures, a link, a broken or huge JSON, a key that is absolute or leads out (..). ST_FAIL: the
+ * stream is broken (damaged or truncated tar). Empty input is ST_FAIL "no tar stream". */
 enum status sample_read(struct sample_reader *r, struct sample *s, struct error *e);
 void sample_reader_close(struct sample_reader *r);
 

@@ -1,8 +1,8 @@
 /* sample_write.c - samples into a tar stream, by libarchive: ustar, with pax headers only where a name needs them.
  *
- * Equal samples give equal bytes: times, owners and modes are constants. Blocks of 60 KiB (six of tar's records) keep system calls few while a
- * sample still reaches the next stage soon; what a killed program leaves is a stream without end mark, which our reader
- * and tar tell.
+ * Equal samples give equal bytes: times, owners and modes are constants. Blocks of 60 KiB (six of tar's records) keep system
+ * calls few while a sample still reaches the next stage soon; what a killed program leaves is a stream without end mark,
+ * which our reader and tar tell.
  */
 #include <archive.h>
 #include <archive_entry.h>

@@ -159,7 +159,8 @@ static void settings(void **state) {
     (void)state;
     parse("--share 0.1 --size 9");
     char *json = cli_settings_json();
-    assert_string_equal(json, "{\"size\":9,\"share\":0.1,\"flip\":false,\"border\":true,\"no-cache\":false,\"other\":null,\"out\":null,\"faces\":\"all\"}");
+    assert_string_equal(json, "{\"size\":9,\"share\":0.1,"
+                              "\"flip\":false,\"border\":true,\"no-cache\":false,\"other\":null,\"out\":null,\"faces\":\"all\"}");
     free(json);
     parse("-o a\"b --other 3");
     json = cli_settings_json();
@@ -194,7 +195,8 @@ static void ranges(void **state) {
     assert_true(cli_parse_ranges("18446744073709551614-18446744073709551615", &v, &n, 2));
     assert_true(n == 2 && v[1] == UINT64_MAX);
     free(v);
-    static const char *const bad[] = {"", ",", "1,", ",1", "3-1", "1-", "-1", "a", "1 2", "1--2", "0-8", "18446744073709551616", "0-18446744073709551615", "1-2-3"};
+    static const char *const bad[] = {"", ",", "1,", ",1", "3-1", "1-", "-1", "a", "1 2", "1--2", "0-8", "18446744073709551616",
+                                      "0-18446744073709551615", "1-2-3"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_false(cli_parse_ranges(bad[i], &v, &n, 8));
 }
@@ -299,7 +301,8 @@ static void paths(void **state) {
     (void)state;
     char dir[] = "/tmp/test_cli-XXXXXX", out[1024], command[256];
     assert_non_null(mkdtemp(dir));
-    snprintf(command, sizeof command, "cd %s && mkdir -p b/c a && ln -s .. b/c/loop && ln -s ../a/1.jpg b/link.jpg && mkfifo a/pipe.jpg", dir);
+    snprintf(command, sizeof command,
+             "cd %s && mkdir -p b/c a && ln -s .. b/c/loop && ln -s ../a/1.jpg b/link.jpg && mkfifo a/pipe.jpg", dir);
     assert_int_equal(system(command), 0);
     touch(dir, "a/1.jpg"), touch(dir, "a/2.PNG"), touch(dir, "a/.hidden.jpg"), touch(dir, "a/note.txt");
     touch(dir, "b/c/3.jpg"), touch(dir, "z.jpg"), touch(dir, "A.jpg"), touch(dir, ".jpg");
@@ -313,7 +316,8 @@ static void paths(void **state) {
     rewind(list);
     dup2(fileno(list), 0);
     collect(several, 4, false, dir, out);
-    assert_string_equal(out, "/b/c/3.jpg /b/c/loop/link.jpg /a/note.txt missing.jpg /a/1.jpg listed name /b/c/3.jpg /b/c/loop/link.jpg last ");
+    assert_string_equal(out, "/b/c/3.jpg /b/c/loop/link.jpg /a/note.txt missing.jpg "
+                             "/a/1.jpg listed name /b/c/3.jpg /b/c/loop/link.jpg last ");
     fclose(list);
     clearerr(stdin);
     list = tmpfile();
@@ -332,7 +336,8 @@ static void paths(void **state) {
 static void utf8(void **state) {
     (void)state;
     static const char *const good[] = {"", "a", "\xc3\xa9", "\xe4\xb8\x96", "\xf0\x9f\x98\x80", "\xed\x9f\xbf", "\xf4\x8f\xbf\xbf"};
-    static const char *const bad[] = {"\xe9", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80\x80", "\x80", "\xe4\xb8"};
+    static const char *const bad[] = {"\xe9", "\xc3", "\xc0\x80", "\xe0\x80\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80\x80\x80", "\x80", "\xe4\xb8"};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++)
         assert_true(utf8_valid(good[i], strlen(good[i])));
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

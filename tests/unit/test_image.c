@@ -69,7 +69,8 @@ static void round_trips(void **state) {
             assert_int_equal(image_detect(b.data, b.size), f);
             struct image_info info;
             assert_int_equal(image_probe(b.data, b.size, &info, &e), ST_OK);
-            int holds = f == IMAGE_PNG || (f == IMAGE_WEBP && channels[i] == 4) ? channels[i] : f == IMAGE_WEBP ? 3 : channels[i] == 4 ? 3 : channels[i];
+            bool alpha = f == IMAGE_PNG || f == IMAGE_WEBP, grey = f != IMAGE_WEBP;
+            int holds = channels[i] == 4 && !alpha ? 3 : channels[i] == 1 && !grey ? 3 : channels[i];
             assert_int_equal(info.channels, holds);
             assert_int_equal(info.bits, 8);
             assert_int_equal(image_decode(b.data, b.size, 0, &back, &e), ST_OK);
@@ -245,7 +246,8 @@ static void pnm(const char *text, size_t size, int channels, const uint8_t *want
 
 static void pnm_kinds(void **state) {
     (void)state;
-#define PNM(text, channels, ...) pnm(text, sizeof text - 1, channels, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
+#define PNM(text, channels, ...) \
+    pnm(text, sizeof text - 1, channels, (const uint8_t[]){__VA_ARGS__}, sizeof((const uint8_t[]){__VA_ARGS__}))
     PNM("P1\n# bits\n3 2\n10 1\n010", 1, 0, 255, 0, 255, 0, 255);
     PNM("P2 2 2 # maxval\n 3\n0 1\t2 3\n", 1, 0, 85, 170, 255);
     PNM("P3 1 1 65535 65535 32896 0", 3, 255, 128, 0);
@@ -349,7 +351,8 @@ static void scaled(void **state) {
     double scale;
     draw(&im, 801, 403, 3);
     image_encode(&im, IMAGE_JPEG, 95, &b, &e);
-    static const int cases[][3] = {{0, 801, 403}, {1, 101, 51}, {101, 101, 51}, {102, 201, 101}, {250, 301, 152}, {302, 401, 202}, {402, 801, 403}, {5000, 801, 403}};
+    static const int cases[][3] = {{0, 801, 403}, {1, 101, 51}, {101, 101, 51}, {102, 201, 101},
+                                   {250, 301, 152}, {302, 401, 202}, {402, 801, 403}, {5000, 801, 403}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         assert_int_equal(image_decode_scaled(b.data, b.size, 3, cases[i][0], &small, &scale, &e), ST_OK);
         assert_int_equal(small.width, cases[i][1]);
@@ -503,7 +506,9 @@ static void crops(void **state) {
     (void)state;
     struct image im, out;
     draw(&im, 5, 4, 3);
-    static const int boxes[][4] = {{0, 0, 5, 4}, {1, 1, 2, 2}, {-2, -1, 9, 7}, {-9, 0, 3, 3}, {7, 0, 3, 3}, {0, 9, 2, 2}, {4, 3, 4, 4}, {-3, -3, 4, 4}, {2000000000, 0, 2, 2}, {-2000000000, -2000000000, 2, 2}};
+    static const int boxes[][4] = {{0, 0, 5, 4}, {1, 1, 2, 2}, {-2, -1, 9, 7}, {-9, 0, 3, 3},
+                                   {7, 0, 3, 3}, {0, 9, 2, 2}, {4, 3, 4, 4}, {-3, -3, 4, 4},
+                                   {2000000000, 0, 2, 2}, {-2000000000, -2000000000, 2, 2}};
     for (size_t i = 0; i < sizeof boxes / sizeof *boxes; i++) {
         const int *b = boxes[i];
         image_crop(&im, b[0], b[1], b[2], b[3], &out);
@@ -603,7 +608,8 @@ static int tool(int argc, char **argv) {
     if (image_decode_scaled(b.data, b.size, decode ? atoi(argv[3]) : 0, decode ? atoi(argv[4]) : 0, &im, &scale, &e))
         goto bad;
     if (decode)
-        fprintf(stderr, "%dx%dx%d o%d scale %g%s\n", info.width, info.height, info.channels, info.orientation, scale, info.animated ? " animated" : "");
+        fprintf(stderr, "%dx%dx%d o%d scale %g%s\n",
+                info.width, info.height, info.channels, info.orientation, scale, info.animated ? " animated" : "");
     if (!strcmp(argv[1], "encode")) {
         format = image_format_by_name(argv[3]);
         quality = atoi(argv[4]);
