@@ -40,9 +40,9 @@ stage 'pack the store' pack
 count=$(pack-lmdb ls --json "$out/faces.lmdb" | tee "$out/store.json" | sed -n 's/.*"length": *\([0-9]*\).*/\1/p' | head -n 1)
 stage 'train' train
 : >"$out/scores.tsv"
-stage 'score the untrained network' score 'before training' "$(ls "$out"/run/network-*.safetensors | head -n 1)"
-stage 'score the trained network' score 'after training' "$(ls "$out"/run/network-*.safetensors | tail -n 1)"
-sg2-gen --quiet --network "$(ls "$out"/run/network-*.safetensors | tail -n 1)" --seeds 0-47 --trunc 0.7 --grid 8x6 --out "$out/faces.png"
+stage 'score the untrained network' score 'before training' "$(ls "$out"/run/snapshot-*.safetensors | head -n 1)"
+stage 'score the trained network' score 'after training' "$out/run/network-final.safetensors"
+sg2-gen --quiet --network "$out/run/network-final.safetensors" --seeds 0-47 --trunc 0.7 --grid 8x6 --out "$out/faces.png"
 "$here/report.sh" "$out/run" "$out/scores.tsv" "$out/store.json" "$out/times.tsv" >"$out/report.html"
 column -t -s "$(printf '\t')" "$out/scores.tsv" 2>/dev/null || cat "$out/scores.tsv"
 echo "done. Faces: $out/faces.png   everything: $out/report.html"

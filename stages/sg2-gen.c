@@ -74,6 +74,8 @@ struct work {
     int64_t images;    /* the network has seen; -1 = unknown */
     int batch;
     int *labels;       /* [batch] or NULL */
+    float *z;          /* [batch,z_dim] */
+    uint64_t *names;   /* [batch] positions in the latent stream */
     uint8_t *pixels;   /* [batch,res,res,C] */
     FILE *save_w;
     float *ws;         /* [batch,num_ws,w_dim] with --save-w */
@@ -154,7 +156,7 @@ static void begin_w(struct work *w, int64_t n) {
 
 static void from_seeds(struct work *w, const uint64_t *seeds, int64_t n) {
     int z_dim = w->config.z_dim;
-    float *z = xmalloc((size_t)w->batch * (size_t)z_dim * sizeof *z);
+    float *z = w->z = xmalloc((size_t)w->batch * (size_t)z_dim * sizeof *z);
     begin_w(w, n);
     for (int64_t at = 0; at < n; at += w->batch) {
         int64_t m = n - at < w->batch ? n - at : w->batch;
@@ -165,7 +167,6 @@ static void from_seeds(struct work *w, const uint64_t *seeds, int64_t n) {
                 philox_fill_normal(seeds[at + i], 0, USE_Z, z + i * z_dim, z_dim);
         generate(w, &(struct sg2_latents){.n = m, .z = z}, seeds + at);
     }
-    free(z);
 }
 
 /* Which kind of latent an array is; false when none. */
@@ -185,7 +186,7 @@ static void from_stream(struct work *w) {
     struct npy a = {0};
     struct error e;
     enum status st;
-    uint64_t position = 0, *names = xmalloc((size_t)w->batch * sizeof *names);
+    uint64_t position = 0, *names = w->names = xmalloc((size_t)w->batch * sizeof *names);
     while ((st = npy_read(stdin, "stdin", NPY_F32, &a, &e)) == ST_OK) {
         const float *z, *plain, *ws;
         if (!latent_kind(c, &a, &z, &plain, &ws)) {
@@ -215,7 +216,6 @@ static void from_stream(struct work *w) {
         cli_die("%s", e.text);
     if (position == 0)
         cli_die("stdin: no latents; give --seeds, or arrays as np.save writes them");
-    free(names);
 }
 
 static void check_usage(int operands, char **argv) {
@@ -320,5 +320,7 @@ int main(int argc, char **argv) {
     free(w.labels);
     free(w.ws);
     free(w.pixels);
+    free(w.z);
+    free(w.names);
     return cli_finish(EXIT_OK);
 }

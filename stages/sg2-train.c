@@ -248,22 +248,28 @@ static void write_checkpoint(struct training *t) {
     free(path);
 }
 
-/* Grid, network, then the checkpoint: whatever is interrupted before it is done again by the next start. */
+/* Grid, network, then the checkpoint: whatever is interrupted before it is done again by the next start. The network that a run
+ * ends with has a name of its own, for makefiles. */
 static void write_snapshot(struct training *t) {
     struct error e;
+    struct sg2_net *net = trainer_g_ema(t->trainer);
+    char *final = run_path(t->run, "network-final.safetensors");
     const char *at = run_kimg_text(trainer_images(t->trainer), t->tick % 1000 != 0);
     char *fakes = run_path(t->run, "fakes%s.png", at), *network = run_path(t->run, "snapshot-%s.safetensors", at);
     enum status st = grid_write_fakes(t->grid, fakes, &e);
     if (st == ST_OK && o.full)
         st = checkpoint_write(network, t->trainer, &t->config, t->position, t->data, &e);
     else if (st == ST_OK)
-        st = checkpoint_write_network(network, trainer_g_ema(t->trainer), trainer_images(t->trainer), t->data, &e);
+        st = checkpoint_write_network(network, net, trainer_images(t->trainer), t->data, &e);
+    if (st == ST_OK && trainer_images(t->trainer) >= t->total)
+        st = checkpoint_write_network(final, net, trainer_images(t->trainer), t->data, &e);
     if (st != ST_OK)
         cli_die("%s", e.text);
     write_checkpoint(t);
     run_prune_snapshots(t->run, (int)o.keep);
     free(fakes);
     free(network);
+    free(final);
 }
 
 static void write_tick(struct training *t, int64_t number, int64_t from, double spent, double maintenance, double all) {
@@ -330,6 +336,8 @@ static void train(struct training *t) {
     double started = cli_seconds(), tick_started = started, checkpointed = started, maintenance = 0;
     struct cli_progress progress;
     cli_catch_stop();
+    if (images == 0)
+        write_snapshot(t); /* what it starts from */
     cli_progress_start(&progress, "pictures", t->total - images);
     while (images < t->total) {
         const uint8_t *pixels;
@@ -421,8 +429,7 @@ int main(int argc, char **argv) {
         if (o.profile)
             trainer_profile(t.trainer, stdout);
     } else {
-        char *config = run_path(t.run, "config.json"), *reals = run_path(t.run, "reals.png"), *fakes = run_path(t.run, "fakes%s.png",
-                       run_kimg_text(0, t.tick % 1000 != 0));
+        char *config = run_path(t.run, "config.json"), *reals = run_path(t.run, "reals.png");
         const struct loader_options lo = {.size = t.size, .batch = t.config.batch, .seed = t.config.seed, .position = t.position,
                                           .labels = t.config.net.c_dim > 0, .threads = (int)o.threads, .cache = -1};
         if (file_write_atomic(config, settings, strlen(settings), &e) != ST_OK ||
@@ -433,11 +440,8 @@ int main(int argc, char **argv) {
             cli_die("%s", e.text);
         if (trainer_images(t.trainer) == 0 && grid_write_reals(t.grid, reals, &e) != ST_OK)
             cli_die("%s: %s", o.data, e.text);
-        if (trainer_images(t.trainer) == 0 && grid_write_fakes(t.grid, fakes, &e) != ST_OK)
-            cli_die("%s", e.text);
         free(config);
         free(reals);
-        free(fakes);
         train(&t);
     }
     free(settings);

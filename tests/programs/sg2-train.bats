@@ -45,7 +45,8 @@ same_run() {
 @test "a run folder holds what it should, in formats others read" {
     train run --kimg 0.1 --mirror
     [ "$(ls run | tr '\n' ' ')" = "checkpoint.safetensors config.json events.out.tfevents.facemill fakes000000.000.png \
-fakes000000.104.png reals.png snapshot-000000.104.safetensors stats.jsonl " ]
+fakes000000.104.png network-final.safetensors reals.png snapshot-000000.000.safetensors snapshot-000000.104.safetensors stats.jsonl " ]
+    cmp run/network-final.safetensors run/snapshot-000000.104.safetensors
     $python - <<'PY'
 import json
 from PIL import Image
@@ -111,7 +112,7 @@ PY
     while [ ! -s run/stats.jsonl ]; do sleep 0.01; done
     kill -USR1 $pid
     wait $pid
-    [ "$(ls run/snapshot-* | wc -l)" = 2 ]
+    [ "$(ls run/snapshot-* | wc -l)" = 3 ]
 }
 
 @test "a finished run says so; a longer one goes on" {
@@ -206,7 +207,7 @@ PY
     refuses 1 'file' file/run
     [ ! -e x/checkpoint.safetensors ]
     train net --kimg 0.01
-    mv net/snapshot-*.safetensors net/checkpoint.safetensors
+    mv net/network-final.safetensors net/checkpoint.safetensors
     refuses 1 'network, no training checkpoint' net --kimg 0.1
 }
 
