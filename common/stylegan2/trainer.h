@@ -4,6 +4,16 @@
  * Losses: non-saturating logistic; R1 (Mescheder et al. 2018) every d_reg_interval; path length regularisation (Karras et al.
  * 2020, appendix B) every g_reg_interval; adaptive discriminator augmentation (Karras et al. 2020b). All random numbers come
  * from Philox keyed by (seed, image index, use): a step depends only on the state and its inputs.
+ *
+ * Where this differs from the published implementation, on purpose:
+ *   - Style mixing draws its crossover an image, not a batch, so that the result does not depend on how a batch is split.
+ *   - Labels of fakes are drawn by the classes' frequencies (trainer_set_label_counts), not copied from random samples.
+ *   - `mirror` flips a real by a draw each time it is shown; the data set is not doubled.
+ *   - ADA counts the signs of D(real) in Dmain only, and a logit of exactly 0 as positive.
+ *   - Gradients of D for fakes and reals are summed in one Dmain program; modulated convolutions never expand the weight
+ *     (layers.h); the augmentation pads by a fixed margin (augment.c). The numbers are the same.
+ *   - Parameters without any part in a regulariser (biases of ToRGB and of D's last layer) skip its Adam step, step count
+ *     included, as in the reference trace.
  */
 #ifndef FACEMILL_TRAINER_H
 #define FACEMILL_TRAINER_H
