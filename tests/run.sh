@@ -10,6 +10,7 @@ pattern=${1:-*}
 passed=0 failed=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
+# Unit programs with threads that sleep when idle (the stages see to it themselves): beside other work it is ten times as fast.
 # dlib, oneDNN and OpenBLAS keep caches until exit; everything else that leaks is ours.
 export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 
@@ -31,7 +32,7 @@ for build in "$BUILD" "$SAN_BUILD"; do
         name=$(basename "$t")
         match "$name" && [ -x "$t" ] || continue
         SECONDS=0
-        CMOCKA_MESSAGE_OUTPUT=stdout timeout 600 "$t" >"$logs/log" 2>&1
+        OMP_WAIT_POLICY=passive CMOCKA_MESSAGE_OUTPUT=stdout timeout 600 "$t" >"$logs/log" 2>&1
         tally "$name$tag" $? "$logs/log" '^\[       OK \]' '^\[  FAILED  \] [a-zA-Z_]+[^:]*$'
     done
 done
