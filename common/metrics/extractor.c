@@ -27,7 +27,8 @@ struct extractor {
 /* dlib maps a face onto its chip by the mean landmarks of its training set, in units where the chip without its margin of a quarter
  * is the unit square: eye centres at (.2255, .2160) and (.7548, .2160), mouth corners' middle at (.4901, .7802) (means of points 36-41,
  * 42-47 and 48, 54 in dlib's get_face_chip_details). FFHQ's quad of that mean face follows by its own definition: half side
- * x = max(2|e|, 1.8|m|)... along e - rot90(m), centre = eye midpoint + 0.1 m. The chip spans -0.25 .. 1.25 in the same units. */
+ * x = max(2|e|, 1.8|m|) along e - rot90(m), centre = eye midpoint + 0.1 m. The chip spans -0.25 .. 1.25 in the same units. Gives
+ * .1504 .2532 .8589 .9618; the mean of dlib's own chips in 150 aligned portraits is .1530 .2530 .8512 .9512. */
 void extractor_face_rectangle(double box[4]) {
     const double left_eye = 0.225492, right_eye = 0.754761, eye_y = 0.215990, mouth_y = 0.780233, margin = 0.25;
     double e = right_eye - left_eye, m = mouth_y - eye_y;

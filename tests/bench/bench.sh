@@ -55,9 +55,19 @@ row 'sg2-train, 32x32, at most 64 channels, pictures/s' "$(calc %.1f "1000 / $pe
 # ---- sg2-gen at 128x128, fmaps 0.5, against the sgemm rate ----
 bench_generate "$gflops" | while IFS="$(printf '\t')" read -r what value goal; do row "$what" "$value" "$goal"; done
 
+# ---- fid-score: Inception (formula weights: speed does not depend on them) and the face embedding ----
+if /usr/bin/python3 tests/programs/inception_weights.py tests/reference/inception-shapes.json safetensors "$dir/inception.safetensors"; then
+    bench_inception "$dir/inception.safetensors" | while IFS="$(printf '\t')" read -r what value goal; do row "$what" "$value" "$goal"; done
+fi
+timed embed sh -c "fid-score --quiet --features dlib-face --save-stats $dir/faces.npz - < $dir/align.out"
+row 'fid-score, dlib-face features, pictures/s' "$(calc %.1f "$n / $seconds")" '-'
+
 # ---- memory does not grow with the number of samples: peak resident KiB for one portion and for four ----
 four="$dir/many.tar"
 for stage in 'face-crop --quiet --size 64' 'pack-lmdb --quiet --force --size 64 '"$dir/mem.lmdb"; do
     a=$(rss sh -c "$stage < $dir/align.out") b=$(rss sh -c "$stage < $four")
     row "${stage%% *}: peak MiB for $n, for $count samples" "$((a / 1024)), $((b / 1024))" 'equal'
 done
+a=$(rss sh -c "fid-score --quiet --features dlib-face --save-stats $dir/faces.npz - < $dir/align.out")
+b=$(rss sh -c "cat $dir/align.out $dir/align.out | fid-score --quiet --features dlib-face --save-stats $dir/faces.npz -")
+row "fid-score: peak MiB for $n, for $((2 * n)) samples" "$((a / 1024)), $((b / 1024))" 'equal'
