@@ -274,21 +274,27 @@ static enum transfer load_tensor(const struct st_tensor *have, const struct sg2_
     return TRANSFER_COPIED;
 }
 
-/* The filter is the same in every StyleGAN2 network ([1,3,3,1]), so other programs leave it out. */
-static bool may_be_absent(const char *name) {
-    const char *last = strrchr(name, '.');
-    return last && !strcmp(last, ".resample_filter");
+/* The filter is the same in every StyleGAN2 network, [1,3,3,1] in both directions, so other programs leave it out. */
+static bool fill_absent(const struct sg2_net *net, const struct sg2_tensor *want) {
+    const char *last = strrchr(want->name, '.');
+    static const float tap[4] = {1 / 8.0f, 3 / 8.0f, 3 / 8.0f, 1 / 8.0f};
+    float filter[16];
+    if (!last || strcmp(last, ".resample_filter") || want->trained)
+        return false;
+    for (int i = 0; i < 16; i++)
+        filter[i] = tap[i / 4] * tap[i % 4];
+    sg2_tensor_set(want, net->state, filter);
+    return true;
 }
 
 enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e) {
     *g = NULL;
     struct sg2_net *net = sg2_net_create(d, SG2_G, &c->config);
-    sg2_net_init(net, 0);
     for (int i = 0; i < net->n_tensors; i++) {
         char detail[256];
         const struct sg2_tensor *want = &net->tensors[i];
         enum transfer what = load_tensor(find(c, c->prefix, want->name), net, want, detail, sizeof detail);
-        if (what == TRANSFER_COPIED || (what == TRANSFER_MISSING && may_be_absent(want->name)))
+        if (what == TRANSFER_COPIED || (what == TRANSFER_MISSING && fill_absent(net, want)))
             continue;
         enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, c->prefix, want->name,
                                 what == TRANSFER_MISSING ? "is missing" : "has a wrong shape: ", detail);
