@@ -30,6 +30,14 @@ CXXFLAGS = -std=gnu++17 $(OPT) -O3 -Wall $(if $(WERROR),-Werror) $(SANITIZE) -fo
 LDFLAGS = $(SANITIZE) -fopenmp -Wl,--as-needed
 LDLIBS = $(shell pkg-config --libs $(PC)) -ldlib -ldnnl -llapacke -lopenblas -lstdc++ -lm -lpthread -ldl
 
+# ---- CUDA: a plugin, built whenever nvcc and cuDNN are there (NVCC= to leave it out); opened at run time ----
+NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
+CUDA_ARCH ?= 80 90 100
+GENCODE = $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a)$(comma)code=sm_$(a)) \
+	-gencode arch=compute_$(lastword $(CUDA_ARCH))$(comma)code=compute_$(lastword $(CUDA_ARCH))
+CUDNN := $(wildcard $(if $(NVCC),$(dir $(NVCC))../include/cudnn.h /usr/include/cudnn.h /usr/include/*/cudnn.h))
+PLUGIN := $(if $(CUDNN),$(BUILD)/lib/facemill-cuda.so)
+
 # ---- what there is: one program a file in stages/, everything else in one library ----
 PROGRAMS := $(patsubst stages/%.c,%,$(wildcard stages/*.c))
 LIB_O := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard common/*/*.c kernels/*.c common/face/*.cpp))
@@ -38,7 +46,7 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 
-all: $(PROGRAMS:%=$(BUILD)/bin/%)
+all: $(PROGRAMS:%=$(BUILD)/bin/%) $(if $(SAN),,$(PLUGIN))
 
 $(BUILD)/obj/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -62,6 +70,20 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.c.o $(BUILD)/obj/tests/fuz
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(LIB)
 	$(LINK)
 
+# The plugin carries its own copy of the two base files it needs, so that it exports nothing but its table.
+CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) common/base/status.c common/base/dtype.c)
+$(BUILD)/cuda/%.cu.o: %.cu
+	@mkdir -p $(@D)
+	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
+		-MD -MF $(@:.o=.d) -c -o $@ $<
+$(BUILD)/cuda/%.c.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+$(BUILD)/lib/facemill-cuda.so: $(CUDA_O)
+	@mkdir -p $(@D)
+	$(NVCC) -shared $(GENCODE) -Xlinker -z,defs -o $@ $^ -lcudnn -lcublasLt
+cuda: $(PLUGIN)
+
 test-programs: all $(UNIT:%=$(BUILD)/tests/%) $(FUZZ:%=$(BUILD)/tests/%) $(BUILD)/tests/check-reference
 
 # ---- set-up ----
@@ -71,16 +93,18 @@ models: ; @MODELS='$(MODELS)' pipelines/fetch-models.sh models
 
 # ---- the two commands of the README: each does all of its own set-up ----
 # (sub-makes, because pkg-config has nothing to say before the packages are there)
+SUB = @$(MAKE) --no-print-directory
+JOBS ?= $(shell nproc)
 demo:
-	@$(MAKE) --no-print-directory deps
-	@$(MAKE) --no-print-directory models
-	@$(MAKE) --no-print-directory all
+	$(SUB) deps
+	$(SUB) models
+	$(SUB) -j$(JOBS) all
 	@PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" pipelines/demo.sh '$(PHOTOS)' '$(DEMO)'
 test:
-	@$(MAKE) --no-print-directory test-deps
-	@$(MAKE) --no-print-directory models
-	@$(MAKE) --no-print-directory test-programs
-	@$(MAKE) --no-print-directory test-programs SAN=1
+	$(SUB) test-deps
+	$(SUB) models
+	$(SUB) -j$(JOBS) test-programs
+	$(SUB) -j$(JOBS) test-programs SAN=1
 	@BUILD=build SAN_BUILD=build/san tests/run.sh
 
 # ---- speed ----
@@ -91,6 +115,7 @@ bench: all $(BENCH:%=$(BUILD)/bench/%)
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/facemill/pipelines
 	install $(PROGRAMS:%=$(BUILD)/bin/%) $(DESTDIR)$(PREFIX)/bin
+	if [ -f '$(PLUGIN)' ]; then install -d $(DESTDIR)$(PREFIX)/lib && install $(PLUGIN) $(DESTDIR)$(PREFIX)/lib; fi
 	install -m 644 $(PROGRAMS:%=stages/%.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install pipelines/*.sh $(DESTDIR)$(PREFIX)/share/facemill/pipelines
 	if ls models/*.dat >/dev/null 2>&1; then install -d $(DESTDIR)$(PREFIX)/share/facemill/models && \
@@ -103,6 +128,7 @@ clean: ; rm -rf build
 
 help:
 	@echo 'make            build the programs into build/bin'
+	@echo 'make cuda       the CUDA plugin, build/lib/facemill-cuda.so (part of make where nvcc is)'
 	@echo 'make demo       photographs to faces, all set-up included; PHOTOS=folder for your own'
 	@echo 'make test       every test, all set-up included'
 	@echo 'make bench      measured speed of every stage'
@@ -113,5 +139,6 @@ help:
 	@echo 'switches        SAN=1 sanitizers, WERROR=1, ARCH=native|x86-64-v3, BUILD=folder'
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
-.PHONY: all test-programs deps test-deps models demo test bench install uninstall clean help
+-include $(wildcard $(BUILD)/cuda/*/*.d $(BUILD)/cuda/*/*/*.d)
+.PHONY: all cuda test-programs deps test-deps models demo test bench install uninstall clean help
 .SECONDARY:
