@@ -92,12 +92,12 @@ static enum status detect(struct face_models *models, const struct align_options
     return st;
 }
 
-/* Leaves the wanted boxes, in the order they are wanted. */
+/* Leaves the wanted boxes. They come best score first, so when all are doubtful the largest is the best. */
 static void choose(enum align_faces faces, struct face_box *boxes, int *n) {
     int best = 0;
     if (faces == ALIGN_ALL)
         return;
-    for (int i = 1; faces == ALIGN_LARGEST && i < *n; i++)
+    for (int i = 1; faces == ALIGN_LARGEST && i < *n && boxes[i].score >= ALIGN_DOUBTFUL; i++)
         if (boxes[i].width * boxes[i].height > boxes[best].width * boxes[best].height)
             best = i;
     boxes[0] = boxes[best];

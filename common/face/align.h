@@ -12,6 +12,10 @@
 
 #define ALIGN_DETECT_SIZE 800 /* longer side of the picture that is searched first, unless it is smaller */
 
+/* A box with a lower score is not taken for the largest face while there is a better one: of 1,434 portraits none scores below
+ * 0.17, and what is found besides (a knot of a tie, a patch on a suit) mostly below 0.1. */
+#define ALIGN_DOUBTFUL 0.15
+
 enum align_faces { ALIGN_LARGEST, ALIGN_ALL, ALIGN_FIRST };
 
 struct align_options {

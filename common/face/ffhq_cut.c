@@ -294,12 +294,11 @@ static void resample(const struct patch *p, const double q[4][2], int size, stru
 
 /* ---- the whole ---- */
 
-/* Copies the rectangle, which lies inside the picture shrunk to width x height. */
-static struct patch extract(const struct image *im, int width, int height, int x0, int y0, int x1, int y1) {
+/* Copies the rectangle of the picture whose pixels are sx x sy pixels of im. */
+static struct patch extract(const struct image *im, double sx, double sy, int x0, int y0, int x1, int y1) {
     struct patch p = {x1 - x0, y1 - y0, NULL};
     struct image part = {0};
-    if (width != im->width || height != im->height) {
-        double sx = (double)im->width / width, sy = (double)im->height / height;
+    if (sx != 1 || sy != 1) {
         image_resize_box(im, x0 * sx, y0 * sy, fmin(x1 * sx, im->width), fmin(y1 * sy, im->height), p.width, p.height,
                          FILTER_LANCZOS, &part);
     } else {
@@ -319,9 +318,16 @@ void ffhq_cut(const struct image *im, int eighths, const struct ffhq_quad *quad,
     double published = fmax(floor(quad->size / (2.0 * size)), 1), scale = eighths / 8.0;
     double shrink = fmax(floor(quad->size * scale / (2.0 * size)), 1);
     int width = im->width, height = im->height;
-    if (shrink > 1) {
+    double sx = 1, sy = 1;
+    if (shrink > 1 && eighths == 8) { /* the script rounds the picture's size and so stretches it a little */
         width = (int)fmax(rint(im->width / shrink), 1);
         height = (int)fmax(rint(im->height / shrink), 1);
+        sx = (double)im->width / width;
+        sy = (double)im->height / height;
+    } else if (shrink > 1) {
+        width = (int)fmax(floor(im->width / shrink), 1);
+        height = (int)fmax(floor(im->height / shrink), 1);
+        sx = sy = shrink;
     }
     scale /= shrink;
     double q[4][2], side = quad->size * scale, low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
@@ -334,7 +340,7 @@ void ffhq_cut(const struct image *im, int eighths, const struct ffhq_quad *quad,
     int border = (int)fmax(rint(side * 0.1), 3);
     int x0 = clamp((int)floor(low[0]) - border, 0, width - 1), x1 = clamp((int)ceil(high[0]) + border, x0 + 1, width);
     int y0 = clamp((int)floor(low[1]) - border, 0, height - 1), y1 = clamp((int)ceil(high[1]) + border, y0 + 1, height);
-    struct patch p = extract(im, width, height, x0, y0, x1, y1);
+    struct patch p = extract(im, sx, sy, x0, y0, x1, y1);
 
     int pad[4] = {(int)-floor(low[0]) + x0 + border, (int)-floor(low[1]) + y0 + border, (int)ceil(high[0]) - x1 + border,
                   (int)ceil(high[1]) - y1 + border}; /* left, top, right, bottom: how far the quad and its border stick out */

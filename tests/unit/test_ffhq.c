@@ -133,7 +133,7 @@ static void cut_from_any_scale(void **state) {
             struct image im = drawn(800 * eighths / 8, 800 * eighths / 8, 8.0 / eighths), crop;
             ffhq_cut(&im, eighths, &q, size, false, &crop);
             /* where the cut shrinks by a whole number, it rounds the picture's size like the script: up to a pixel of stretch */
-            near(error_of(&crop, &q, off), 0, q.size * eighths / 8 >= 4 * size ? 2 : 0.75);
+            near(error_of(&crop, &q, off), 0, q.size * eighths / 8 >= 4 * size ? 3 : 0.75);
             image_free(&im);
             image_free(&crop);
         }
