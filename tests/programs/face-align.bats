@@ -234,6 +234,7 @@ for i, lm in enumerate([None, 'x', [[1, 2]] * 5, [[1e5, 1e5]] * 68, [[i, i * i] 
     add('%d.png' % i, png.getvalue())
     add('%d.json' % i, json.dumps({'landmarks': lm} if lm else {}).encode())
 add('9.json', b'{}')
+tar.close()
 PY
     face-align --landmarks json --size 16 --max-reject 100 <odd.tar >odd.out 2>log
     [ "$(keys odd.out)" = 6 ]
