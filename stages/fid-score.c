@@ -143,7 +143,7 @@ static void compare(const struct side *ref, const struct side *made, struct scor
         st = frechet_distance(a->dim, a->mu, a->sigma, a->count, b->mu, b->sigma, b->count, &r->fid, &e);
     if (st == ST_OK && r->wanted & KID) {
         long smaller = (long)(a->count < b->count ? a->count : b->count), size = o.kid_size && o.kid_size < smaller ? o.kid_size : smaller;
-        if (o.kid_subsets == 1 && o.kid_size == 0)
+        if ((o.kid_subsets == 1 && o.kid_size == 0) || (size == a->count && size == b->count)) /* every draw would be everything */
             r->kid = (struct kid){.mean = kid_block(ref->features, a->count, made->features, b->count, a->dim), .subsets = 1,
                                   .subset_size = smaller};
         else
@@ -273,7 +273,7 @@ static void print_json(const struct side *ref, const struct side *made, const st
         cJSON_AddItemToArray(notes, cJSON_CreateString(text));
         line += n + (line[n] == '\n');
     }
-    char *text = cJSON_Print(j);
+    char *text = cJSON_PrintUnformatted(j); /* one line: object after object makes JSON lines */
     puts(text);
     cJSON_free(text);
     cJSON_Delete(j);

@@ -88,8 +88,13 @@ PY
     [ "$(value one.json 'o["scored"]["count"], o["reference"]["kind"], o["scored"]["kind"]')" = "(6, 'folder', 'sample stream')" ]
     [ "$(value four.json 'o["reference"]["kind"]')" = statistics ]
     need pack-lmdb
-    pack-lmdb --quiet --codec png --size 48 c.lmdb <"$C" || skip "pack-lmdb has other options"
-    score --features dlib-face --json c.lmdb "$C" >five.json
+    samples 6 48 48 ppm 9 >square.tar
+    pack-lmdb --quiet --codec png --size 48,24 s.lmdb <square.tar
+    score --features dlib-face --json s.lmdb square.tar >five.json
+    [ "$(value five.json 'o["fid"] < 1e-6')" = True ]
+    score --features dlib-face --json --size 24 s.lmdb square.tar >six.json
+    [ "$(value six.json 'o["fid"] > 1e-4 and "differ in size" in o["notes"][0]')" = True ]
+    fails_with 1 'no pictures of height 32' fid-score --quiet --features dlib-face --size 32 s.lmdb square.tar
     [ "$(value five.json 'o["reference"]["kind"]')" = store ]
 }
 
