@@ -170,6 +170,17 @@ static void run(void *context, const struct kernel_call *c) {
     const float *x = c->in[0].data;
     float *y = c->out[0].data;
     double *partial = c->workspace;
+    if (s->inner_summed && s->n == 1 && s->chunks == 1 && s->inner < 64) { /* many short runs: noise and colour gradients */
+        int n_threads = cpu_threads(context);
+#pragma omp parallel for num_threads(n_threads) schedule(static) if (s->outer * s->inner > 32768)
+        for (int64_t o = 0; o < s->outer; o++) {
+            double total = 0;
+            for (int64_t i = 0; i < s->inner; i++)
+                total += (double)x[o * s->inner + i];
+            y[o] = (float)total;
+        }
+        return;
+    }
     int64_t cut = s->inner_summed && s->rows == 1 ? s->inner : s->rows, tasks = s->outer * s->chunks;
     int threads = cpu_threads(context);
 #pragma omp parallel for num_threads(threads) schedule(static) if (s->outer * s->rows * s->inner > 32768)
