@@ -88,7 +88,9 @@ static void describe(const struct work *w, struct sample *s, uint64_t seed) {
     cJSON *j = sample_json(s), *step = cJSON_CreateObject();
     if (o.seeds) {
         snprintf(s->key, sizeof s->key, "seed%04llu", (unsigned long long)seed);
-        cJSON_AddNumberToObject(j, "seed", (double)seed);
+        char digits[24]; /* 64 bits, which a JSON library's double would round */
+        snprintf(digits, sizeof digits, "%llu", (unsigned long long)seed);
+        cJSON_AddRawToObject(j, "seed", digits);
         cJSON_AddStringToObject(step, "rng", rng_name[o.rng]);
     } else {
         snprintf(s->key, sizeof s->key, "%06llu", (unsigned long long)seed);
@@ -218,6 +220,25 @@ static void from_stream(struct work *w) {
         cli_die("stdin: no latents; give --seeds, or arrays as np.save writes them");
 }
 
+static int by_number(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+/* Seeds name the samples of a stream or folder, and names must differ. */
+static void check_seeds(const uint64_t *seeds, size_t n) {
+    uint64_t *sorted = xmalloc(n * sizeof *sorted);
+    memcpy(sorted, seeds, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_number);
+    for (size_t i = 0; i < n; i++) {
+        if (o.rng == 0 && sorted[i] > UINT32_MAX)
+            cli_usage("seed %llu is over 2^32-1, NumPy's limit; --rng philox takes it", (unsigned long long)sorted[i]);
+        if (i && sorted[i] == sorted[i - 1] && !(o.out && sink_is_grid(o.out)))
+            cli_usage("seed %llu is given twice", (unsigned long long)sorted[i]);
+    }
+    free(sorted);
+}
+
 static void check_usage(int operands, char **argv) {
     if (operands > 1 || (operands == 1 && strcmp(argv[0], "-")))
         cli_usage("takes no operand but \"-\" (latents on stdin), not \"%s\"", argv[0]);
@@ -237,9 +258,8 @@ int main(int argc, char **argv) {
     size_t n = 0;
     if (o.seeds && !cli_parse_ranges(o.seeds, &seeds, &n, MAX_SEEDS))
         cli_usage("--seeds takes numbers and ranges such as 0-99,150, not \"%s\"", o.seeds);
-    for (size_t i = 0; o.rng == 0 && i < n; i++)
-        if (seeds[i] > UINT32_MAX)
-            cli_usage("seed %llu is over 2^32-1, NumPy's limit; --rng philox takes it", (unsigned long long)seeds[i]);
+    if (n)
+        check_seeds(seeds, n);
     int columns = 0, rows = 0;
     if (o.grid && !cli_parse_size(o.grid, 65500, &columns, &rows))
         cli_usage("--grid takes columns x rows such as 8x4, not \"%s\"", o.grid);
