@@ -28,7 +28,7 @@ static struct {
     double max_fid, max_kid, max_reject;
     bool no_cache, json;
 } o = {.metrics = "fid", .device = "auto", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
-       .max_fid = INFINITY, .max_kid = INFINITY};
+       .max_fid = NAN, .max_kid = NAN}; /* NAN: no gate, every comparison with it is false */
 
 static const struct cli_option options[] = {
     {'r', "ref", "SIDE", CLI_STRING, &o.ref, 0, 0, "the reference side (the real pictures); may also be the first operand"},

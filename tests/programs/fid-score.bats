@@ -197,9 +197,10 @@ np.savez("single.npz", mu=z["mu"].astype("f4"), sigma=z["sigma"].astype("f4"))'
     echo garbage >garbage.npz
     printf 'PK\003\004 and no more' >zip.npz
     f 'zip.npz' --ref zip.npz "$C"
-    $python -c 'import numpy as np; np.savez("small.npz", mu=np.zeros(3), sigma=np.eye(3)); np.savez("odd.npz", mu=np.zeros(128), sigma=np.eye(3)); np.savez("nan.npz", mu=np.zeros(128), sigma=np.full((128, 128), np.nan)); np.savez("other.npz", a=np.zeros(3)); np.savez("object.npz", mu=np.array([{}]), sigma=np.eye(1))'
+    $python -c 'import numpy as np; np.savez("small.npz", mu=np.zeros(3), sigma=np.eye(3)); np.savez("odd.npz", mu=np.zeros(128), sigma=np.eye(3)); np.savez("flat.npz", mu=np.zeros(128), sigma=np.ones((128, 1))); np.savez("nan.npz", mu=np.zeros(128), sigma=np.full((128, 128), np.nan)); np.savez("other.npz", a=np.zeros(3)); np.savez("object.npz", mu=np.array([{}]), sigma=np.eye(1))'
     f 'different extractors' --ref small.npz "$C"
     f 'mu has 128 numbers, sigma is 3' --ref odd.npz "$C"
+    f 'sigma has another shape' --ref flat.npz "$C"
     f 'not finite' --ref nan.npz "$C"
     f 'mu and sigma are missing' --ref other.npz "$C"
     f 'object.npz: mu' --ref object.npz "$C"
