@@ -506,6 +506,53 @@ static void pointwise_accuracy(void **state) {
     buffer_free(b);
 }
 
+/* Broadcasts of every kind over several blocks, rows and images, against plain loops. */
+static void broadcasts_over_blocks(void **state) {
+    (void)state;
+    static const int64_t sizes[][4] = {{2, 33, 31, 40}, {5, 17, 19, 3}, {40, 3, 3, 7}, {2, 5, 1, 3000}, {3, 1, 2049, 1}};
+    for (size_t k = 0; k < sizeof sizes / sizeof *sizes; k++) {
+        const int64_t *d = sizes[k], n = d[0] * d[1] * d[2] * d[3], small = 65536;
+        struct error e = {""};
+        struct buffer *b = buffer_create(device, 2 * n * 4, "b"), *s = buffer_create(device, 5 * small * 4, "s");
+        float *x = malloc((size_t)n * 4), *v = malloc((size_t)small * 5 * 4);
+        for (int64_t i = 0; i < n; i++)
+            x[i] = sinf((float)i);
+        for (int64_t i = 0; i < 5 * small; i++)
+            v[i] = cosf(0.37f * (float)i);
+        buffer_write(b, 0, x, n * 4);
+        buffer_write(s, 0, v, 5 * small * 4);
+        struct graph *g = graph_create("broadcasts");
+        tensor *t = graph_input_shape(g, b, 0, DT_F32, "x", 4, d);
+        t = mul(g, t, graph_input_shape(g, s, 0, DT_F32, "nc", 4, (int64_t[]){d[0], 1, 1, d[3]}));
+        t = add(g, t, graph_input_shape(g, s, small * 4, DT_F32, "nhw", 4, (int64_t[]){d[0], d[1], d[2], 1}));
+        t = add(g, t, graph_input_shape(g, s, 2 * small * 4, DT_F32, "c", 1, &d[3]));
+        t = mul(g, t, graph_input_shape(g, s, 3 * small * 4, DT_F32, "hc", 4, (int64_t[]){1, d[1], 1, d[3]}));
+        t = add(g, t, graph_input(g, s, 4 * small * 4, DT_F32, "one", 1, 1));
+        assign(g, graph_input_shape(g, b, n * 4, DT_F32, "y", 4, d), t);
+        struct program *p;
+        assert_int_equal(program_create(&p, g, device, &e), ST_OK);
+        assert_int_equal(program_get_info(p).launches, 1);
+        graph_free(g);
+        program_run(p);
+        float *y = malloc((size_t)n * 4);
+        buffer_read(b, n * 4, y, n * 4);
+        int64_t i = 0;
+        for (int64_t a = 0; a < d[0]; a++)
+            for (int64_t h = 0; h < d[1]; h++)
+                for (int64_t w = 0; w < d[2]; w++)
+                    for (int64_t c = 0; c < d[3]; c++, i++) {
+                        float want = x[i] * v[a * d[3] + c] + v[small + (a * d[1] + h) * d[2] + w] + v[2 * small + c];
+                        want = want * v[3 * small + h * d[3] + c] + v[4 * small];
+                        if (!(fabsf(y[i] - want) < 1e-5f))
+                            fail_msg("size %zu, element %ld: %g, not %g", k, (long)i, (double)y[i], (double)want);
+                    }
+        program_free(p);
+        buffer_free(b);
+        buffer_free(s);
+        free(x), free(v), free(y);
+    }
+}
+
 /* ---- effects ---- */
 static void adam_and_lerp(void **state) {
     (void)state;
@@ -605,7 +652,8 @@ int main(void) {
         cmocka_unit_test(backward_recomputes),  cmocka_unit_test(assigns_in_place),
         cmocka_unit_test(limits_are_kept),      cmocka_unit_test(random_programs),
         cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(pointwise_accuracy),
-        cmocka_unit_test(adam_and_lerp),        cmocka_unit_test(random_rows),
+        cmocka_unit_test(broadcasts_over_blocks), cmocka_unit_test(adam_and_lerp),
+        cmocka_unit_test(random_rows),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
