@@ -10,7 +10,6 @@ pattern=${1:-*}
 passed=0 failed=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
-# Unit programs with threads that sleep when idle (the stages see to it themselves): beside other work it is ten times as fast.
 # dlib, oneDNN and OpenBLAS keep caches until exit; everything else that leaks is ours.
 export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 
@@ -26,6 +25,7 @@ tally() { # name status log ok-pattern bad-pattern
 }
 match() { case $1 in $pattern) return 0 ;; *) return 1 ;; esac }
 
+# Unit programs with threads that sleep when idle (the stages see to it themselves): beside other work it is ten times as fast.
 for build in "$BUILD" "$SAN_BUILD"; do
     tag=$([ "$build" = "$SAN_BUILD" ] && echo ' (sanitized)')
     for t in "$build"/tests/test_*; do
