@@ -1,4 +1,4 @@
-/* conv2d.c - CPU entry of conv2d: names the shape and chooses between Winograd and oneDNN's direct kernels. */
+/* conv2d.c - CPU entry of conv2d: names the shape; conv_cpu.h says which methods there are. */
 #include "kernels/conv2d.h"
 
 #include "kernels/conv_cpu.h"

@@ -1,4 +1,4 @@
-/* conv2d_weight_grad.c - CPU entry of conv2d_weight_grad: names the shape and chooses between Winograd and oneDNN's direct kernels. */
+/* conv2d_weight_grad.c - CPU entry of conv2d_weight_grad: names the shape; conv_cpu.h says which methods there are. */
 #include "kernels/conv2d_weight_grad.h"
 
 #include "kernels/conv_cpu.h"

@@ -2,8 +2,8 @@
  *
  * conv2d.c, conv2d_input_grad.c and conv2d_weight_grad.c name the shape; conv_prepare takes the first method that suits:
  *     conv_thin      1x1 between few (RGB) and many channels: bound by memory, own loops
- *     conv_winograd  3x3 of stride 1 with enough tiles: two to three times the direct rate; its rounding error is some times that
- *                    of a direct sum
+ *     conv_winograd  3x3 of stride 1 with enough tiles: two to three times the direct rate; its rounding error
+ *                    is 1.1 to 4 times that of a direct sum
  *     conv_gemm      other weight gradients; very few pixels with many weights: matrix products on the weights as they lie
  *     conv_onednn    everything else
  */

@@ -1,10 +1,10 @@
 /* conv_gemm.c - convolutions as matrix products straight on [K,R,S,C] weights.
  *
- * Two uses. The weight gradient is a product dy' x of gathered pixels of x. With many weights a piece is a filter tap and a slice of
- * C; it writes its part of the gradient in place. With few weights and many pixels a piece is one of GROUPS parts of the pixels, all
- * taps side by side (dy is packed once for all), and the partial sums are added in order. And the other two directions where
- * pixels are few (the 4x4 layers with 512 channels): reordering 9.4 MB of weights for oneDNN costs more there than the
- * convolution itself. A piece is a slice of the channels made.
+ * Two uses. The weight gradient is a product dy' x of gathered pixels of x. With many weights a piece is a filter tap and a
+ * slice of C; it writes its part of the gradient in place. With few weights and many pixels a piece is one of GROUPS parts of
+ * the pixels, all taps side by side (dy is packed once for all), and the partial sums are added in order. And the other two
+ * directions where pixels are few (the 4x4 layers with 512 channels): reordering 9.4 MB of weights for oneDNN costs more there
+ * than the convolution itself. A piece is a slice of the channels made.
  */
 #include <dnnl.h>
 #include <stdlib.h>
@@ -14,8 +14,7 @@
 #include "kernels/cpu.h"
 
 #define FEW_PIXELS 256      /* output pixels of the whole batch up to which weights are not reordered, input gradient */
-#define FEW_FORWARD 64      /* forward pass, stride 1; oneDNN is slower with other strides: */
-#define FEW_STRIDED 160
+#define FEW_FORWARD 160     /* the same for the forward pass: on one core oneDNN is as fast from 128 on, on two it is not */
 #define MANY_WEIGHTS 500000 /* and the weights from which that pays */
 #define GATHER 300000       /* floats of x gathered at a time: 1.2 MB */
 #define GROUPS 16
@@ -37,8 +36,7 @@ static bool suits(enum conv_kind kind, const struct conv_shape *s)
     int64_t pixels = s->N * s->P * s->Q;
     if (kind == CONV_WEIGHT_GRAD)
         return s->C >= 64 && s->K >= 64;
-    int64_t limit = kind == CONV_INPUT_GRAD ? FEW_PIXELS : s->stride == 1 ? FEW_FORWARD : FEW_STRIDED;
-    return pixels <= limit && s->K * s->R * s->S * s->C >= MANY_WEIGHTS;
+    return pixels <= (kind == CONV_INPUT_GRAD ? FEW_PIXELS : FEW_FORWARD) && s->K * s->R * s->S * s->C >= MANY_WEIGHTS;
 }
 
 static bool plain(const struct conv_shape *s) /* x itself is what would be gathered */
@@ -76,8 +74,8 @@ static enum status prepare(void *context, struct kernel_call *c, enum conv_kind 
 
 /* Rows first..end-1 of [pixels][C], of those channels c0..c1-1: what `tap` of each output pixel reads, zeros outside. Row i
  * goes to to + i*step. */
-static void gather(const struct conv_shape *s, const float *x, int64_t tap, int64_t first, int64_t end, int64_t c0, int64_t c1, float *to,
-                   int64_t step)
+static void gather(const struct conv_shape *s, const float *x, int64_t tap, int64_t first, int64_t end, int64_t c0, int64_t c1,
+                   float *to, int64_t step)
 {
     int64_t n = first / (s->P * s->Q), p = first / s->Q % s->P, q = first % s->Q;
     for (int64_t m = first; m < end; m++, to += step) {

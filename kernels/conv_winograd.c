@@ -6,7 +6,9 @@
  * A3' [ (B' d B) . (G4 dy G4') ] A3 with 4x4 pieces of dy in the place of the filter, summed over tiles.
  *     B' row of p: coefficients of m(x)/(x-p), row of infinity: m(x) = x (x^2-a^2)(x^2-b^2)
  *     G row of p: (1, p, p^2[, p^3]) / prod over q != p of (p-q);    A row j: p^j;    infinity: the last coefficient alone
- * a = sqrt(1/2), b = sqrt(2) keep the constants near 1 and the error a third of the usual 1, 2 (measured).
+ * a = sqrt(1/2), b = sqrt(2) keep the constants near 1 and the error at a half to a fifth of that of the usual 1, 2. Largest
+ * error of any result, in parts of the largest result, 512 channels of normal numbers: 1.4e-6 to 2.4e-6, against 0.4e-6 to
+ * 2.1e-6 for a direct sum.
  *
  * Work goes in blocks of tiles: all tiles of a block are transformed, then 36 products run, then results are transformed back.
  * Where the transformed weights are small a block belongs to one thread and stays in its L2; where they are large (36 MB at
