@@ -370,9 +370,9 @@ void trainer_print_plan(struct trainer *t, FILE *out) {
         constants += i.constant_bytes;
     }
     double networks = 4.0 * (double)(5 * t->g.net->n_params + 4 * t->d.net->n_params) / 1048576.0;
-    fprintf(out, "parameters: G %lld, D %lld; with gradients, moments and average %.1f MiB; shared arena %.1f MiB, constants %.1f MiB\n",
-            (long long)t->g.net->n_params, (long long)t->d.net->n_params, networks, (double)arena / 1048576.0,
-            (double)constants / 1048576.0);
+    fprintf(out, "parameters: G %lld, D %lld; with gradients, moments and average %.1f MiB\n", (long long)t->g.net->n_params,
+            (long long)t->d.net->n_params, networks);
+    fprintf(out, "shared arena %.1f MiB, constants %.1f MiB\n", (double)arena / 1048576.0, (double)constants / 1048576.0);
     fprintf(out, "per picture: %.3f GFLOP, all phases\n", flops / 1e9 / t->c.batch);
 }
 

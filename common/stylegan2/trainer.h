@@ -67,8 +67,9 @@ struct trainer_override {
     const float *pl_noise;                   /* [batch/shrink, C, res, res] (NCHW as in the reference), unit normal */
 };
 
-/* One iteration: the phases due (Gmain, Gpl, Dmain, Dr1; a regulariser in iterations 0, i, 2i, ..), EMA, image count += batch. reals: u8 [batch,res,res,C] interleaved (HWC) pixels, already in the
- * order the sampler chose; labels: class numbers [batch] or NULL. D's gradient phases use the same reals.
+/* One iteration: the phases due (Gmain, Gpl, Dmain, Dr1; a regulariser in iterations 0, i, 2i, ..), EMA, image count += batch.
+ * reals: u8 [batch,res,res,C] interleaved (HWC) pixels, already in the order the sampler chose; labels: class numbers [batch] or
+ * NULL. D's gradient phases use the same reals.
  * Queues the work and returns; allocates nothing. It waits for the device only every ada_interval iterations, for one number
  * (the mean sign behind ADA's p), and only when augmentation is on and ada_target > 0. */
 void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o);
