@@ -332,12 +332,11 @@ static void start_state(struct training *t) {
 
 static void train(struct training *t) {
     struct error e;
-    int64_t images = trainer_images(t->trainer), next = (images / t->tick + 1) * t->tick, last = images;
-    double started = cli_seconds(), tick_started = started, checkpointed = started, maintenance = 0;
-    struct cli_progress progress;
-    cli_catch_stop();
+    int64_t images = trainer_images(t->trainer), last = images;
     if (images == 0)
         write_snapshot(t); /* what it starts from */
+    double started = cli_seconds(), tick_started = started, checkpointed = started, maintenance = 0;
+    struct cli_progress progress;
     cli_progress_start(&progress, "pictures", t->total - images);
     while (images < t->total) {
         const uint8_t *pixels;
@@ -349,32 +348,31 @@ static void train(struct training *t) {
         images = trainer_images(t->trainer);
         cli_progress_add(&progress, t->config.batch);
 
-        bool end = images >= t->total, tick = images >= next || end, stop = cli_stop > 0;
-        bool snap = end || stop || (images >= next && o.snap && next / t->tick % o.snap == 0);
+        /* boundaries crossed by this batch: the same whenever the run was last interrupted */
+        int64_t before = images - t->config.batch, per_snap = t->tick * o.snap;
+        bool end = images >= t->total, stop = cli_stop > 0, tick = images / t->tick > before / t->tick;
+        bool snap = end || stop || (o.snap && images / per_snap > before / per_snap);
         if (cli_snapshot) {
             cli_snapshot = 0;
             snap = true;
         }
-        if (!tick && !snap)
-            continue;
-        if (tick) {
+        if (tick || end) {
             double now = cli_seconds();
-            write_tick(t, next / t->tick, last, now - tick_started, maintenance, t->seconds + now - started);
-            next = (images / t->tick + 1) * t->tick;
+            write_tick(t, images / t->tick + !tick, last, now - tick_started, maintenance, t->seconds + now - started);
             last = images;
             tick_started = now;
             maintenance = 0;
         }
-        double before = cli_seconds();
+        double writing = cli_seconds();
         if (snap)
             write_snapshot(t);
-        else if (before - checkpointed >= o.checkpoint)
+        else if (tick && writing - checkpointed >= o.checkpoint)
             write_checkpoint(t);
         else
             continue;
         checkpointed = cli_seconds();
-        maintenance += checkpointed - before;
-        tick_started += checkpointed - before; /* sec/tick is time spent training */
+        maintenance += checkpointed - writing;
+        tick_started += checkpointed - writing; /* sec/tick is time spent training */
         if (stop && !end) {
             cli_progress_end(&progress);
             cli_info("stopped at %.2f kimg; the same command continues", kimg(t));
@@ -412,6 +410,8 @@ int main(int argc, char **argv) {
     struct error e;
     open_all(&t);
     bool only_look = o.dry_run || o.plan || o.profile;
+    if (!only_look)
+        cli_catch_stop();
     if (only_look && o.out && run_check_writable(o.out, &e) != ST_OK)
         cli_die("%s", e.text);
     if (!only_look && run_open(&t.run, o.out, &e) != ST_OK)
