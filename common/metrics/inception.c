@@ -15,6 +15,9 @@
 #include "common/store/torch_pickle.h"
 
 #define WEIGHTS_NAME "pt_inception-2015-12-05-6726825d"
+#ifndef FACEMILL_SHARE
+#define FACEMILL_SHARE "/usr/local/share/facemill" /* the Makefile says where `make install` puts models */
+#endif
 #define BN_EPSILON 1e-3
 #define MAX_BUFFERS 256
 
@@ -275,8 +278,8 @@ enum status inception_find(const char *given, char *path, size_t room, struct er
         return access(path, R_OK) == 0 ? ST_OK : st_fail(e, "%s: %m", path);
     }
     const char *folder = getenv("FACEMILL_MODELS");
-    const char *const folders[] = {folder ? folder : "models", "models"};
-    for (int i = 0; i < 2; i++)
+    const char *const folders[] = {folder ? folder : "models", "models", FACEMILL_SHARE "/models"};
+    for (int i = 0; i < 3; i++)
         for (int k = 0; k < 2; k++) {
             snprintf(path, room, "%s/%s.%s", folders[i], WEIGHTS_NAME, k ? "safetensors" : "pth");
             if (access(path, R_OK) == 0)

@@ -30,8 +30,9 @@
 
 struct inception;
 
-/* Where the weights are: `given` (--inception) or $FACEMILL_INCEPTION when set, else the published name in ./models, or the same name
- * ending in .safetensors. ST_FAIL with one line that says what is missing and where it is published. */
+/* Where the weights are: `given` (--inception) or $FACEMILL_INCEPTION when set, else the published name (or the same name ending in
+ * .safetensors) in $FACEMILL_MODELS, ./models or the installed models. ST_FAIL with one line that says what is missing and where it
+ * is published. */
 enum status inception_find(const char *given, char *path, size_t room, struct error *e);
 
 /* The device must outlive the network. batch: pictures a run of the graph; smaller calls are padded. */
