@@ -183,7 +183,8 @@ static void print_side(const char *role, const struct side *s) {
 
 static void print_rank(const char *what, int rank, int dim) {
     if (rank < dim)
-        printf("            the %s covariance has rank %d of %d: too few pictures to fill it, so the score is biased upwards\n", what, rank, dim);
+        printf("            the %s covariance has rank %d of %d: too few pictures to fill it, so the score is biased upwards\n", what,
+               rank, dim);
 }
 
 static void print_text(const struct side *ref, const struct side *made, const struct scores *r) {
@@ -316,7 +317,8 @@ int main(int argc, char **argv) {
     struct extractor *extractor = NULL;
     int threads = (int)(o.jobs ? o.jobs : cli_processors());
     if (!made_file || (reference && !ref_file)) {
-        struct extractor_options x = {.kind = o.features, .weights = o.inception, .device = o.device, .threads = threads, .batch = (int)o.batch};
+        struct extractor_options x = {.kind = o.features, .weights = o.inception, .device = o.device, .threads = threads,
+                                      .batch = (int)o.batch};
         if (extractor_open(&extractor, &x, &e) != ST_OK)
             cli_die("%s", e.text);
         cli_info("%s, weights SHA-256 %s, on %s", extractor_name(extractor), extractor_hash(extractor), extractor_device(extractor));
