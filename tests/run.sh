@@ -5,9 +5,9 @@
 #   BUILD=build SAN_BUILD=build/san tests/run.sh [PATTERN]     only test files whose name matches the shell pattern
 set -uo pipefail
 cd "$(dirname "$0")/.."
-export BUILD=${BUILD:-build} SAN_BUILD=${SAN_BUILD:-build/san}
+export BUILD=${BUILD:-build} SAN_BUILD=${SAN_BUILD:-build/san} FACEMILL_MODELS=${FACEMILL_MODELS:-$PWD/models}
 pattern=${1:-*}
-passed=0 failed=0
+passed=0 failed=0 skipped=0
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 # dlib, oneDNN and OpenBLAS keep caches until exit; everything else that leaks is ours.
@@ -15,12 +15,14 @@ export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" ASA
 
 # Counts ok/not-ok lines of a log by two awk patterns; a run that failed without saying which counts as one failure.
 tally() { # name status log ok-pattern bad-pattern
-    local ok bad
-    ok=$(grep -cE "$4" "$3") bad=$(grep -cE "$5" "$3")
+    local ok bad skip
+    ok=$(grep -cE "$4" "$3") bad=$(grep -cE "$5" "$3") skip=$(grep -cE '^ok .*# skip' "$3")
+    ok=$((ok - skip)) skipped=$((skipped + skip))
     [ "$2" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
-    [ "$2" -eq 0 ] && [ "$ok" -eq 0 ] && bad=1 # ran nothing
+    [ "$2" -eq 0 ] && [ $((ok + skip)) -eq 0 ] && bad=1 # ran nothing
     passed=$((passed + ok)) failed=$((failed + bad))
-    printf '%-34s %4d passed %3d failed  %3ds\n' "$1" "$ok" "$bad" "$SECONDS"
+    printf '%-34s %4d passed %3d failed  %3ds%s\n' "$1" "$ok" "$bad" "$SECONDS" "$([ "$skip" -eq 0 ] || echo "  $skip skipped")"
+    if [ "$skip" -gt 0 ]; then grep -E '^ok .*# skip' "$3" | sed 's/^/    | /'; fi
     if [ "$bad" -gt 0 ]; then tail -n 60 "$3" | sed 's/^/    | /'; fi
 }
 match() { case $1 in $pattern) return 0 ;; *) return 1 ;; esac }
@@ -57,5 +59,5 @@ for t in tests/programs/*.bats; do
     timeout 1200 bats --tap "$t" >"$logs/log" 2>&1
     tally "$name" $? "$logs/log" '^ok ' '^not ok '
 done
-printf '%d passed, %d failed\n' "$passed" "$failed"
+printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
