@@ -74,7 +74,8 @@ enum status face_load_cnn(struct face_models *m, struct ::error *e) {
 enum status face_detect_cnn(struct face_models *m, double threshold, std::vector<rect_detection> &found, struct ::error *e) {
     if (enum status st = face_load_cnn(m, e))
         return st;
-    for (const mmod_rect &r : m->cnn->net.process_batch(std::vector<picture>{m->scratch}, 1, threshold).at(0)) {
+    const std::vector<std::vector<mmod_rect>> all = m->cnn->net.process_batch(std::vector<picture>{m->scratch}, 1, threshold);
+    for (const mmod_rect &r : all.at(0)) {
         rect_detection d;
         d.detection_confidence = r.detection_confidence;
         d.rect = r.rect;

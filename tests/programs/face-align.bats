@@ -248,3 +248,13 @@ PY
     face-align --quiet --landmarks json --size 512 <in.tar 2>err | head -c 10 >/dev/null
     [ ! -s err ]
 }
+
+@test "the network finds the face too" {
+    need face-align
+    [ -r "${FACEMILL_MODELS:-$ROOT/models}/mmod_human_face_detector.dat" ] || skip "make models brings mmod_human_face_detector.dat"
+    export FACEMILL_MODELS=${FACEMILL_MODELS:-$ROOT/models}
+    photo a.jpg
+    $python -c "from PIL import Image; Image.open('a.jpg').crop((100, 20, 360, 300)).save('b.png')"
+    face-align --detector cnn --landmarks 5 --size 32 b.png >out.tar
+    json out.tar b.json "40 < j['source_box'][0] < 100 and j['steps'][0]['detector'] == 'cnn' and len(j['landmarks']) == 5" | grep True
+}
