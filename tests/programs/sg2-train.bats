@@ -115,6 +115,14 @@ PY
     [ "$(ls run/snapshot-* | wc -l)" = 3 ]
 }
 
+@test "a full snapshot can be continued" {
+    train whole --kimg 0.32 --snap-full --snap 3
+    mkdir branch
+    cp whole/snapshot-000000.120.safetensors branch/checkpoint.safetensors
+    train branch --kimg 0.32 --snap-full --snap 3 --resume auto
+    cmp whole/checkpoint.safetensors branch/checkpoint.safetensors
+}
+
 @test "a finished run says so; a longer one goes on" {
     train run --kimg 0.1
     cp -r run copy
