@@ -4,7 +4,6 @@
  * then a loop over batches with ticks (statistics), snapshots (network, grid) and checkpoints, all placed by image count, so
  * that a run killed anywhere and started again ends with the same bytes.
  */
-#include <cjson/cJSON.h>
 #include <limits.h>
 #include <math.h>
 #include <stdlib.h>
@@ -13,6 +12,7 @@
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
 #include "common/run/grid.h"
+#include "common/run/provenance.h"
 #include "common/run/resume.h"
 #include "common/run/tick.h"
 #include "common/store/checkpoint.h"
@@ -203,39 +203,6 @@ static void check_usage(int operands) {
         cli_usage("--target and --ada-kimg need --aug ada");
 }
 
-/* What the training is made on, without its path: a moved store is the same store. */
-static char *data_json(const struct training *t) {
-    const struct store_meta *m = store_get_meta(t->store);
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "content_hash", m->content_hash ? m->content_hash : "");
-    cJSON_AddNumberToObject(j, "length", (double)m->length);
-    cJSON_AddNumberToObject(j, "size", m->height[t->size]);
-    cJSON_AddNumberToObject(j, "channels", m->channels);
-    cJSON_AddNumberToObject(j, "classes", t->config.net.c_dim);
-    char *text = cJSON_PrintUnformatted(j);
-    cJSON_Delete(j);
-    return text;
-}
-
-/* config.json and --dry-run. */
-static char *settings_text(const struct training *t) {
-    char *trainer = trainer_config_json(&t->config), *given = cli_settings_json();
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "program", cli_version());
-    cJSON_AddStringToObject(j, "device", device_name(t->device));
-    cJSON_AddStringToObject(j, "device_description", device_description(t->device));
-    cJSON_AddNumberToObject(j, "images", (double)t->total);
-    cJSON_AddItemToObject(j, "data", cJSON_Parse(t->data));
-    cJSON_AddItemToObject(j, "trainer", cJSON_Parse(trainer));
-    cJSON_AddItemToObject(j, "options", cJSON_Parse(given));
-    char *text = cJSON_Print(j), *line = xasprintf("%s\n", text);
-    cJSON_Delete(j);
-    free(text);
-    free(trainer);
-    free(given);
-    return line;
-}
-
 /* ---- writing ---- */
 
 static double kimg(const struct training *t) { return (double)trainer_images(t->trainer) / 1000; }
@@ -395,7 +362,7 @@ static void open_all(struct training *t) {
     double length = o.epochs != LONG_MIN ? (double)o.epochs * (double)store_get_meta(t->store)->length : o.kimg * 1000;
     t->total = (int64_t)(length + 0.5);
     t->tick = (int64_t)(o.tick * 1000 + 0.5);
-    t->data = data_json(t);
+    t->data = provenance_data(t->store, t->size, t->config.net.c_dim);
     struct image first;
     if (store_decode(t->store, t->size, 0, &first, &e) != ST_OK)
         cli_die("%s: %s", o.data, e.text);
@@ -420,7 +387,7 @@ int main(int argc, char **argv) {
         cli_die("%s", e.text);
     start_state(&t);
 
-    char *settings = settings_text(&t);
+    char *settings = provenance_settings(&t.config, t.device, t.total, t.data);
     if (only_look) {
         if (o.dry_run)
             fputs(settings, stdout);
