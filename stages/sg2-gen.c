@@ -30,7 +30,7 @@ static struct {
     double trunc;
     long cutoff, class, batch, quality, threads;
     int noise, rng, format, latent;
-    bool plan, profile;
+    bool fp32, plan, profile;
 } o = {.trunc = 1, .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto"};
 static const enum sg2_noise noise_kind[] = {SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE};
 static const char *const noise_name[] = {"random", "const", "none"}, *const rng_name[] = {"numpy", "philox"};
@@ -52,6 +52,7 @@ static const struct cli_option options[] = {
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "columns and rows of a grid written to --out FILE; default about square"},
     {0, "save-w", "FILE", CLI_STRING, &o.save_w, 0, 0, "also write w+ after truncation, float32 [N,num_ws,w], as .npy"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
+    {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of a batch and exit"},
     {0, "profile", NULL, CLI_FLAG, &o.profile, 0, 0, "run one batch, print the time of each operation and exit"},
@@ -72,6 +73,7 @@ struct work {
     struct sg2_generator *generator;
     char network[SHA256_HEX];
     int64_t images;    /* the network has seen; -1 = unknown */
+    bool half;         /* convolutions in 16 bit */
     int batch;
     int *labels;       /* [batch] or NULL */
     float *z;          /* [batch,z_dim] */
@@ -105,6 +107,7 @@ static void describe(const struct work *w, struct sample *s, uint64_t seed) {
     cJSON_AddNumberToObject(step, "truncation", o.trunc);
     cJSON_AddNumberToObject(step, "cutoff", (double)o.cutoff);
     cJSON_AddStringToObject(step, "noise", noise_name[o.noise]);
+    cJSON_AddStringToObject(step, "precision", w->half ? "bfloat16" : "float32");
     cJSON_AddStringToObject(step, "network", w->network);
     if (w->images >= 0)
         cJSON_AddNumberToObject(step, "network_images", (double)w->images);
@@ -279,6 +282,7 @@ int main(int argc, char **argv) {
         cli_die("%s", e.text);
     w.config = *checkpoint_config(file);
     w.images = checkpoint_images(file);
+    w.half = !o.fp32 && !strcmp(device_name(device), "cuda");
     checkpoint_close(file);
     if (o.class != LONG_MIN && o.class >= w.config.c_dim)
         cli_usage(w.config.c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
@@ -291,7 +295,7 @@ int main(int argc, char **argv) {
     if (n && (size_t)w.batch > n)
         w.batch = (int)n;
     struct sg2_generator_opt go = {.batch = w.batch, .noise = noise_kind[o.noise], .psi = (float)o.trunc, .cutoff = (int)o.cutoff,
-                                   .half = true};
+                                   .half = !o.fp32};
     if (sg2_generator_create(&w.generator, device, net, &go, &e) != ST_OK)
         cli_die("%s", e.text);
     if (only_look) {

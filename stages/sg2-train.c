@@ -29,7 +29,7 @@ static struct {
     long size, batch, channel_max, map_depth, mbstd, z_dim, w_dim, r1_interval, pl_interval, epochs, snap, keep, freezed, seed, threads;
     double gamma, glr, dlr, fmaps, ema_kimg, ema_rampup, pl_weight, mix, p, target, ada_kimg, kimg, tick, checkpoint;
     int cfg, aug, pipe;
-    bool cond, mirror, full, dry_run, plan, profile;
+    bool cond, mirror, full, fp32, dry_run, plan, profile;
 } o = {.device = "auto", .size = LONG_MIN, .batch = LONG_MIN, .channel_max = LONG_MIN, .map_depth = LONG_MIN, .mbstd = LONG_MIN,
        .z_dim = LONG_MIN, .w_dim = LONG_MIN, .r1_interval = LONG_MIN, .pl_interval = LONG_MIN, .epochs = LONG_MIN, .snap = 50,
        .gamma = NAN, .glr = NAN, .dlr = NAN, .fmaps = NAN, .ema_kimg = NAN, .ema_rampup = NAN, .pl_weight = NAN, .mix = NAN, .p = NAN,
@@ -79,6 +79,7 @@ static const struct cli_option options[] = {
     {0, "checkpoint", "SECONDS", CLI_FLOAT, &o.checkpoint, 0, 1e6, "rewrite the checkpoint at the first tick after so long"},
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "tiles of the grids; default by size of the pictures"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
+    {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {'n', "dry-run", NULL, CLI_FLAG, &o.dry_run, 0, 0, "check everything, print the settings as JSON, write nothing"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of each phase, write nothing"},
@@ -177,9 +178,7 @@ static void make_config(struct training *t) {
     c->ada_target = o.aug == AUG_ADA ? 0.6 : 0;
     set_double(&c->ada_target, o.target);
     set_double(&c->ada_kimg, o.ada_kimg);
-    c->half = !strcmp(device_name(t->device), "cuda");
-    if (c->half)
-        c->net.conv_clamp = 256;
+    c->half = !o.fp32 && !strcmp(device_name(t->device), "cuda");
     if (c->batch % (c->net.mbstd_group > 0 ? c->net.mbstd_group : 1))
         cli_usage("--batch %d is no multiple of the minibatch group of %d (--mbstd)", c->batch, c->net.mbstd_group);
     if (sg2_config_check(&c->net, &e) != ST_OK)

@@ -207,9 +207,14 @@ static vjp *const rules[] = {
 /* Operations without a rule through which a zero gradient is the truth (almost everywhere). */
 static bool flat(enum op op) { return op == OP_step || op == OP_clamp_mask || op == OP_nonfinite || op == OP_fill; }
 
-/* Adds a contribution to the gradient of x, in x's type and shape. */
+/* Adds a contribution to the gradient of x, in x's type and shape. The gradient of a cast has the type of what was cast: that of a
+ * 16-bit copy of a weight is not rounded to 16 bit on its way to the weight. That of a broadcast keeps the type it comes in: it is
+ * summed next, in float32 whatever the type, and a 16-bit sum reads half the bytes. */
 static void accumulate(struct graph *g, tensor **grad, tensor *x, tensor *dx) {
-    dx = cast(g, dx, x->dtype);
+    enum dtype type = x->op == OP_cast && dtype_is_float(x->in[0]->dtype) ? x->in[0]->dtype : x->dtype;
+    if (x->op == OP_broadcast)
+        type = grad[x->id] ? grad[x->id]->dtype : dx->dtype;
+    dx = cast(g, dx, type);
     GRAPH_CHECK(same_shape(dx, x), "gradient %s of %s: the rule of an operation is wrong", shape_text(dx), shape_text(x));
     grad[x->id] = grad[x->id] ? add(g, grad[x->id], dx) : dx;
 }

@@ -44,6 +44,7 @@ tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half)
         x = layer(v, name, x, 2, true, SG2_LRELU, sqrt_half, half);
         x = add(g, y, x);
     }
+    x = cast(g, x, DT_F32);
     if (k->mbstd_channels > 0)
         x = sg2_minibatch_std(g, x, k->mbstd_group, k->mbstd_channels);
     x = layer(v, "b4.conv", x, 1, true, SG2_LRELU, 1, false);

@@ -105,9 +105,8 @@ tensor *sg2_normalise(struct graph *g, tensor *x) {
 }
 
 tensor *sg2_conv(struct graph *g, tensor *x, tensor *w, int stride, int pad, bool half) {
-    if (half)
-        return cast(g, conv2d(g, cast(g, x, DT_F16), cast(g, w, DT_F16), stride, pad, pad), DT_F32);
-    return conv2d(g, x, w, stride, pad, pad);
+    enum dtype type = half ? SG2_HALF : DT_F32;
+    return conv2d(g, cast(g, x, type), cast(g, w, type), stride, pad, pad);
 }
 
 tensor *sg2_up2(struct graph *g, tensor *x, tensor *f) {
@@ -116,14 +115,11 @@ tensor *sg2_up2(struct graph *g, tensor *x, tensor *f) {
 }
 
 /* Transposed 3x3 convolution with stride 2: [N,H,W,I] -> [N,2H+1,2W+1,O], then the FIR filter to [N,2H,2W,O]. */
-static tensor *conv_up2(struct graph *g, tensor *x, tensor *w, tensor *f, bool half) {
+static tensor *conv_up2(struct graph *g, tensor *x, tensor *w, tensor *f) {
     static const int in_first[4] = {3, 1, 2, 0};
     tensor *wt = permute(g, w, in_first); /* [I,k,k,O] */
     int64_t H = 2 * (x->dim[1] - 1) + w->dim[1], W = 2 * (x->dim[2] - 1) + w->dim[2];
-    if (half)
-        x = cast(g, conv2d_input_grad(g, cast(g, x, DT_F16), cast(g, wt, DT_F16), 2, 0, 0, H, W), DT_F32);
-    else
-        x = conv2d_input_grad(g, x, wt, 2, 0, 0, H, W);
+    x = conv2d_input_grad(g, x, cast(g, wt, x->dtype), 2, 0, 0, H, W);
     /* (2H + 1) + padding - 3 = 2H; FIR gain 4 makes up for the zeros between the pixels */
     struct upfirdn u = {.up_y = 1, .up_x = 1, .down_y = 1, .down_x = 1, .pad_y0 = 1, .pad_y1 = 1, .pad_x0 = 1, .pad_x1 = 1, .gain = 4};
     return upfirdn2d(g, x, f, u);
@@ -131,8 +127,8 @@ static tensor *conv_up2(struct graph *g, tensor *x, tensor *w, tensor *f, bool h
 
 tensor *sg2_modulated_conv(struct graph *g, tensor *x, tensor *w, tensor *s, bool demodulate, int up, tensor *f, bool half) {
     int n = (int)x->dim[0], in = (int)w->dim[3], out = (int)w->dim[0];
-    tensor *y = mul(g, x, reshape(g, s, 4, n, 1, 1, in));
-    y = up == 2 ? conv_up2(g, y, w, f, half) : sg2_conv(g, y, w, 1, (int)w->dim[1] / 2, half);
+    tensor *y = mul(g, cast(g, x, half ? SG2_HALF : DT_F32), reshape(g, s, 4, n, 1, 1, in));
+    y = up == 2 ? conv_up2(g, y, w, f) : sg2_conv(g, y, w, 1, (int)w->dim[1] / 2, half);
     if (!demodulate)
         return y;
     tensor *q = reshape(g, sum_axes(g, square(g, w), 1u << 1 | 1u << 2), 2, out, in);

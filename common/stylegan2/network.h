@@ -27,7 +27,7 @@ struct sg2_config {
     int d_map_layers;   /* 8; the discriminator's mapping when c_dim > 0 */
     int mbstd_group;    /* 4; 0 = batch */
     int mbstd_channels; /* 1 */
-    float conv_clamp;   /* 256 with fp16, 0 = none */
+    float conv_clamp;   /* limit of activations: 256 in networks trained in fp16, 0 = none */
 };
 int sg2_channels(const struct sg2_config *c, int res);
 int sg2_num_ws(const struct sg2_config *c); /* 2*log2(res) - 2 */
@@ -88,8 +88,8 @@ struct sg2_synthesis_opt {
     enum sg2_noise noise;
     tensor *noise_key; /* for SG2_NOISE_RANDOM, U64: [2] = {seed, index of the first image}, or [N,2] = one such pair an image */
     uint32_t noise_use; /* layer k draws use noise_use + k */
-    bool half;          /* 16-bit convolutions: activations and weights are cast to F16 around each convolution, all else stays
-                         * float32. The CPU has no 16-bit kernels: the trainer and the generator clear it there */
+    bool half;          /* activations and convolutions in 16 bit (SG2_HALF) from 8x8 on; pictures, styles and the rest stay
+                         * float32. The CPU has no 16-bit convolution: the trainer and the generator clear it there */
 };
 /* ws [N,num_ws,w_dim] -> img [N,res,res,img_channels] */
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);

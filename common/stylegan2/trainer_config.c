@@ -28,7 +28,7 @@ enum status trainer_preset(struct trainer_config *t, const char *cfg, int res, i
         return st_bad(e, "training preset: %d GPUs, at least 1 is needed", gpus);
     *t = (struct trainer_config){
         .net = {.res = res, .img_channels = 3, .z_dim = 512, .w_dim = 512, .channel_max = 512, .d_map_layers = 8,
-                .mbstd_channels = 1, .conv_clamp = 0 /* 256 belongs to 16-bit training */},
+                .mbstd_channels = 1, .conv_clamp = 0 /* bfloat16 needs none */},
         .beta1 = 0, .beta2 = 0.99, .eps = 1e-8, .pl_weight = 2, .pl_decay = 0.01, .pl_batch_shrink = 2, .g_reg_interval = 4,
         .d_reg_interval = 16, .style_mixing = 0.9, .w_avg_beta = 0.998, .noise = SG2_NOISE_RANDOM,
         .augment = *augment_by_name("bgc"), .ada_target = 0.6, .ada_kimg = 500, .ada_interval = 4};
@@ -99,8 +99,6 @@ enum status trainer_config_check(const struct trainer_config *t, struct error *e
     if (t->net.mbstd_channels > 0 && t->batch % group)
         return st_bad(e, "training configuration: batch %d is not a multiple of the minibatch-standard-deviation group %d", t->batch,
                       group);
-    if (t->half && !(t->net.conv_clamp > 0))
-        return st_bad(e, "training configuration: 16-bit training needs conv_clamp (256)");
     return ST_OK;
 }
 
