@@ -71,7 +71,14 @@ $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(LIB)
 	$(LINK)
 
 # The plugin carries its own copy of the two base files it needs, so that it exports nothing but its table.
-CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) common/base/status.c common/base/dtype.c)
+# fused_gen plans what everyday use runs and writes a kernel for each pattern; files that would not change keep their time.
+FUSED_CU := $(patsubst %,$(BUILD)/gen/fused_%.cu,0 1 2 3 4 5 6 7)
+$(BUILD)/gen/fused_gen: $(BUILD)/obj/kernels/gen/fused_gen.c.o $(LIB)
+	$(LINK)
+$(BUILD)/gen/stamp: $(BUILD)/gen/fused_gen
+	$< $(@D) && touch $@
+$(FUSED_CU): $(BUILD)/gen/stamp ;
+CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) $(FUSED_CU) common/base/status.c common/base/dtype.c)
 $(BUILD)/cuda/%.cu.o: %.cu
 	@mkdir -p $(@D)
 	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \

@@ -21,6 +21,10 @@ struct graph;
 /* name: "cpu", "cuda" (opens the plugin build/lib/facemill-cuda.so beside the program, or $FACEMILL_PLUGIN), "auto" (cuda when it
  * opens, else cpu). threads: CPU threads, 0 = as many as the process may use. */
 enum status device_open(struct device **d, const char *name, int threads, struct error *e);
+/* A device that computes nothing and holds nothing: each launch of a program created on it is shown to `visit`. */
+struct kernel_call;
+typedef void device_visit(void *arg, const struct kernel_call *c);
+struct device *device_dry(device_visit *visit, void *arg);
 void device_close(struct device *d);
 const char *device_name(const struct device *d);        /* "cpu" or "cuda" */
 const char *device_description(const struct device *d); /* "2 threads, oneDNN 2.6.3, OpenBLAS 0.3.21" */
