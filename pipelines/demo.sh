@@ -3,14 +3,14 @@
 #
 # Aligns every photograph in PHOTOS, packs a store of 32x32 faces, trains a small StyleGAN2 (at most 64 channels), generates
 # faces, scores them before and after training, and writes OUT/report.html. Run it again and it continues where it was.
-# KIMG=8 sets the length of the training in thousands of pictures shown.
+# KIMG sets the length of the training in thousands of pictures shown.
 set -eu
-photos=${1:-examples/photos} out=${2:-build/demo}
-kimg=${KIMG:-8}
+photos=${1:-examples/photos} out=${2:-build/demo} kimg=${KIMG:-14}
 here=$(dirname "$0")
 mkdir -p "$out"
 : >"$out/times.tsv"
-stage() { # NAME COMMAND...: runs it, says how long it took
+: >"$out/scores.tsv"
+stage() { # NAME COMMAND...: runs it and notes how long it took
     name=$1
     shift
     started=$(date +%s)
@@ -19,30 +19,53 @@ stage() { # NAME COMMAND...: runs it, says how long it took
     printf '%s\t%s\n' "$name" "$(($(date +%s) - started))" >>"$out/times.tsv"
 }
 
-align() { face-align --size 64 --rejects "$out/rejects.jsonl" "$photos" >"$out/aligned.tar"; }
-pack() { pack-lmdb --resume --size 32 "$out/faces.lmdb" <"$out/aligned.tar"; }
-train() {
-    sg2-train --data "$out/faces.lmdb" --out "$out/run" --kimg "$kimg" --batch 16 --fmaps 0.0625 --channel-max 64 \
-        --z-dim 64 --w-dim 64 --map-depth 2 --glr 0.0025 --dlr 0.0025 --gamma 0.1 --ema-kimg 2 --mirror --aug ada --tick 0.5 --snap 4
+# A handful of photographs is no dataset: each is then taken at several scales, and mirrored.
+pack() {
+    if [ "$(find "$photos" -name '*.*' -type f | wc -l)" -ge 64 ]; then
+        face-align --size 64 --rejects "$out/rejects.jsonl" "$photos" | pack-lmdb --resume --size 32 "$out/faces.lmdb"
+        return
+    fi
+    rm -rf "$out/faces.lmdb"
+    add=
+    for scale in 0.85 0.9 0.95 1 1.05 1.1 1.15 1.2 1.25 1.3; do
+        face-align --quiet --scale $scale --size 64 --rejects "$out/rejects.jsonl" "$photos" | face-crop --quiet --flip both |
+            pack-lmdb --quiet $add --size 32 "$out/faces.lmdb"
+        add=--append
+    done
 }
-# score WHAT NETWORK: as many generated faces as there are real ones, so that the rows can be compared
-score() {
-    sg2-gen --quiet --network "$2" --seeds "0-$((count - 1))" |
-        fid-score --quiet --features dlib-face --ref "$out/faces.lmdb" --json - >"$out/score.json"
-    row "$1" "$out/score.json" "$count generated, $count real"
+settings='--batch 16 --fmaps 0.0625 --channel-max 64 --z-dim 64 --w-dim 64 --map-depth 2 --glr 0.0025 --dlr 0.0025 --gamma 0.1
+    --ema-kimg 2 --mirror --aug ada --ada-kimg 50 --tick 0.5 --snap 4'
+# shellcheck disable=SC2086 # the settings are words
+train() { sg2-train --data "$out/faces.lmdb" --out "$out/run" --kimg "$kimg" $settings; }
+# shellcheck disable=SC2086
+untrained() { sg2-train --quiet --data "$out/faces.lmdb" --out "$out/untrained" --kimg 0 $settings; }
+
+# Every score compares as many pictures on both sides, so that the rows can be compared with each other.
+row() { # WHAT NOTE < JSON
+    sed -n 's/.*"fid": *\([0-9.e+-]*\).*/\1/p' | head -n 1 | awk -v what="$1" -v note="$2" '{ printf "%s\t%.4f\t%s\n", what, $1, note }' >>"$out/scores.tsv"
 }
-row() { # WHAT JSON NOTE
-    printf '%s\t%s\t%s\n' "$1" "$(sed -n 's/.*"fid": *\([0-9.e+-]*\).*/\1/p' "$2" | head -n 1)" "$3, dlib face embedding" >>"$out/scores.tsv"
+score() { # WHAT NETWORK
+    sg2-gen --quiet --network "$2" --seeds "0-$((count - 1))" | fid-score --features dlib-face --json --ref "$out/faces.lmdb" - |
+        row "$1" "$count generated, $count real, dlib's face embedding"
+}
+halves() {
+    rm -rf "$out/a" "$out/b"
+    mkdir -p "$out/b"
+    pack-lmdb unpack --quiet --out "$out/a" "$out/faces.lmdb"
+    ls "$out/a"/*.jpg | awk 'NR % 2 == 0' | while read -r f; do mv "$f" "$out/b/"; done
+    fid-score --features dlib-face --json --no-cache --ref "$out/a" "$out/b" | row 'real pictures, one half against the other' "$((count / 2)) each"
+    rm -rf "$out/a" "$out/b"
 }
 
-stage 'align the faces' align
-stage 'pack the store' pack
-count=$(pack-lmdb ls --json "$out/faces.lmdb" | tee "$out/store.json" | sed -n 's/.*"length": *\([0-9]*\).*/\1/p' | head -n 1)
+stage 'align and pack' pack
+pack-lmdb ls --json "$out/faces.lmdb" >"$out/store.json"
+count=$(sed -n 's/.*"length":[^0-9]*\([0-9]*\).*/\1/p' "$out/store.json" | head -n 1)
 stage 'train' train
-: >"$out/scores.tsv"
-stage 'score the untrained network' score 'before training' "$(ls "$out"/run/snapshot-*.safetensors | head -n 1)"
+untrained
+stage 'score the untrained network' score 'before training' "$out/untrained/network-final.safetensors"
 stage 'score the trained network' score 'after training' "$out/run/network-final.safetensors"
+stage 'score real against real' halves
 sg2-gen --quiet --network "$out/run/network-final.safetensors" --seeds 0-47 --trunc 0.7 --grid 8x6 --out "$out/faces.png"
 "$here/report.sh" "$out/run" "$out/scores.tsv" "$out/store.json" "$out/times.tsv" >"$out/report.html"
-column -t -s "$(printf '\t')" "$out/scores.tsv" 2>/dev/null || cat "$out/scores.tsv"
-echo "done. Faces: $out/faces.png   everything: $out/report.html"
+awk -F '\t' '{ printf "%-45s %10s   %s\n", $1, $2, $3 }' "$out/scores.tsv"
+echo "Done. Faces: $out/faces.png   Everything: $out/report.html"
