@@ -28,7 +28,7 @@ static struct {
     const char *data, *out, *resume, *device, *grid;
     long size, batch, channel_max, map_depth, mbstd, z_dim, w_dim, r1_interval, pl_interval, epochs, snap, keep, freezed, seed, threads;
     double gamma, glr, dlr, fmaps, ema_kimg, ema_rampup, pl_weight, mix, p, target, ada_kimg, kimg, tick, checkpoint;
-    int cfg, aug, pipe;
+    int cfg, noise, aug, pipe;
     bool cond, mirror, full, fp32, dry_run, plan, profile;
 } o = {.device = "auto", .size = LONG_MIN, .batch = LONG_MIN, .channel_max = LONG_MIN, .map_depth = LONG_MIN, .mbstd = LONG_MIN,
        .z_dim = LONG_MIN, .w_dim = LONG_MIN, .r1_interval = LONG_MIN, .pl_interval = LONG_MIN, .epochs = LONG_MIN, .snap = 50,
@@ -63,6 +63,7 @@ static const struct cli_option options[] = {
     {0, "pl-interval", "N", CLI_INT, &o.pl_interval, 0, 1e6, "iterations between path length regularisations; 0 = never"},
     {0, "pl-weight", "X", CLI_FLOAT, &o.pl_weight, 0, 1e6, "weight of path length regularisation"},
     {0, "mix", "P", CLI_FLOAT, &o.mix, 0, 1, "probability of style mixing"},
+    {0, "noise", "random|const|none", CLI_CHOICE, &o.noise, 0, 0, "noise inputs of the generator"},
     {0, "freezed", "N", CLI_INT, &o.freezed, 0, 32, "freeze the first N layers of the discriminator"},
     {0, "seed", "N", CLI_INT, &o.seed, 0, 9e18, "seed of everything random"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Augmentation"},
@@ -170,6 +171,7 @@ static void make_config(struct training *t) {
     set_int(&c->g_reg_interval, o.pl_interval);
     set_double(&c->pl_weight, o.pl_weight);
     set_double(&c->style_mixing, o.mix);
+    c->noise = (enum sg2_noise)o.noise;
     c->freeze_d = (int)o.freezed;
     c->mirror = o.mirror;
     c->augment = o.aug == AUG_NONE ? (struct augment_config){0} : *augment_by_name(pipe_name[o.pipe]);
