@@ -5,7 +5,7 @@
 # faces, scores them before and after training, and writes OUT/report.html. Run it again and it continues where it was.
 # KIMG sets the length of the training in thousands of pictures shown.
 set -eu
-photos=${1:-examples/photos} out=${2:-build/demo} kimg=${KIMG:-14}
+photos=${1:-examples/photos} out=${2:-build/demo} kimg=${KIMG:-22}
 here=$(dirname "$0")
 mkdir -p "$out"
 : >"$out/times.tsv"
@@ -33,8 +33,8 @@ pack() {
         add=--append
     done
 }
-settings='--batch 16 --fmaps 0.0625 --channel-max 64 --z-dim 64 --w-dim 64 --map-depth 2 --glr 0.0025 --dlr 0.0025 --gamma 0.1
-    --ema-kimg 2 --mirror --aug ada --ada-kimg 50 --tick 0.5 --snap 4'
+settings='--batch 8 --fmaps 0.0625 --channel-max 64 --z-dim 64 --w-dim 64 --map-depth 2 --glr 0.005 --dlr 0.005 --gamma 0.05
+    --ema-kimg 2 --noise none --mix 0 --pl-interval 16 --mirror --aug ada --ada-kimg 100 --tick 1 --snap 4'
 # shellcheck disable=SC2086 # the settings are words
 train() { sg2-train --data "$out/faces.lmdb" --out "$out/run" --kimg "$kimg" $settings; }
 # shellcheck disable=SC2086
