@@ -6,8 +6,8 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "common/base/installed.h"
 #include "common/base/mem.h"
 #include "common/engine/engine.h"
 
@@ -16,15 +16,7 @@ static char *plugin_path(void) {
     const char *given = getenv("FACEMILL_PLUGIN");
     if (given && *given)
         return xstrdup(given);
-    char self[4096];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n < 0)
-        return xstrdup("facemill-cuda.so");
-    self[n] = 0;
-    char *slash = strrchr(self, '/');
-    if (slash)
-        *slash = 0;
-    return xasprintf("%s/../lib/facemill-cuda.so", self);
+    return installed_path("lib/facemill-cuda.so");
 }
 
 static enum status open_plugin(struct device *d, struct error *e) {

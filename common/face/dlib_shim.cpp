@@ -10,6 +10,8 @@
 
 #include "common/face/dlib_shim.hpp"
 
+#include "common/base/installed.h"
+
 using namespace dlib;
 
 namespace {
@@ -33,10 +35,12 @@ enum status face_model_path(const face_weights &w, const char *name, std::string
     } else {
         if (const char *env = getenv("FACEMILL_MODELS"))
             folders.push_back(env);
-#ifdef FACEMILL_MODELS_DIR
-        folders.push_back(FACEMILL_MODELS_DIR);
-#endif
         folders.push_back("models");
+        for (const char *beside : {"share/facemill/models", "../models"}) { /* installed; build/bin of a source tree */
+            char *at = installed_path(beside);
+            folders.push_back(at);
+            free(at);
+        }
         folders.push_back("/usr/share/dlib");
     }
     std::string tried;

@@ -9,15 +9,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/base/installed.h"
 #include "common/base/mem.h"
 #include "common/engine/graph.h"
 #include "common/store/safetensors.h"
 #include "common/store/torch_pickle.h"
 
 #define WEIGHTS_NAME "pt_inception-2015-12-05-6726825d"
-#ifndef FACEMILL_SHARE
-#define FACEMILL_SHARE "/usr/local/share/facemill" /* the Makefile says where `make install` puts models */
-#endif
 #define BN_EPSILON 1e-3
 #define MAX_BUFFERS 256
 
@@ -278,13 +276,17 @@ enum status inception_find(const char *given, char *path, size_t room, struct er
         return access(path, R_OK) == 0 ? ST_OK : st_fail(e, "%s: %m", path);
     }
     const char *folder = getenv("FACEMILL_MODELS");
-    const char *const folders[] = {folder ? folder : "models", "models", FACEMILL_SHARE "/models"};
-    for (int i = 0; i < 3; i++)
-        for (int k = 0; k < 2; k++) {
-            snprintf(path, room, "%s/%s.%s", folders[i], WEIGHTS_NAME, k ? "safetensors" : "pth");
-            if (access(path, R_OK) == 0)
-                return ST_OK;
-        }
+    char *share = installed_path("share/facemill/models"), *tree = installed_path("../models");
+    const char *const folders[] = {folder ? folder : "models", "models", share, tree};
+    bool found = false;
+    for (int i = 0; i < 8 && !found; i++) {
+        snprintf(path, room, "%s/%s.%s", folders[i / 2], WEIGHTS_NAME, i % 2 ? "safetensors" : "pth");
+        found = access(path, R_OK) == 0;
+    }
+    free(share);
+    free(tree);
+    if (found)
+        return ST_OK;
     return st_fail(e, "Inception's weights %s.pth are not in ./models; they are published with the GitHub releases of "
                       "mseitzer/pytorch-fid (fid_weights): put the file there or name it with --inception", WEIGHTS_NAME);
 }
