@@ -1,6 +1,8 @@
 /* backend_cuda.cu - one NVIDIA GPU as a backend: memory, ordered copies, capture. The plugin's only exported symbol is
  * `facemill_backend`. */
-#include "kernels/cuda.h"
+#include <string.h>
+
+#include "kernels/conv_choice.h"
 
 #define DECLARE_LEAF(name)
 #define DECLARE_VIEW(name)
@@ -13,6 +15,11 @@
 
 static void cuda_close(void *context) {
     struct cuda_context *c = cuda(context);
+    conv_memory_free(c);
+    for (int i = 0; i < STAGE_PARTS; i++)
+        if (c->stage.done[i])
+            cudaEventDestroy(c->stage.done[i]);
+    cudaFreeHost(c->stage.base);
     if (c->dnn)
         cudnnDestroy(c->dnn);
     if (c->lt)
@@ -36,6 +43,11 @@ static enum status cuda_open(void **context, int threads, struct error *e) {
         code = cudaGetDeviceProperties(&c->device, index);
     if (code == cudaSuccess)
         code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+    if (code == cudaSuccess)
+        code = cudaMallocHost(&c->stage.base, (STAGE_PARTS + 1) * STAGE_BYTES);
+    c->stage.out = c->stage.base + STAGE_PARTS * STAGE_BYTES;
+    for (int i = 0; i < STAGE_PARTS && code == cudaSuccess; i++)
+        code = cudaEventCreateWithFlags(&c->stage.done[i], cudaEventDisableTiming);
     if (code != cudaSuccess) {
         st_fail(e, "device cuda: %s", cudaGetErrorString(code));
         cuda_close(c);
@@ -72,14 +84,34 @@ static void cuda_free(void *context, void *p) {
     CUDA_CHECK(cudaFree(p));
 }
 
-/* From pageable memory the runtime stages the bytes before it returns, so the source may be reused. */
+/* Through pinned memory: a ring of parts, each reused when the copies out of it are done. */
 static void cuda_write(void *context, void *to, const void *from, int64_t bytes) {
-    CUDA_CHECK(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, cuda(context)->stream));
+    struct cuda_context *c = cuda(context);
+    struct stage *s = &c->stage;
+    for (int64_t at = 0; at < bytes;) {
+        if (s->used == STAGE_BYTES) {
+            CUDA_CHECK(cudaEventRecord(s->done[s->part], c->stream));
+            s->part = (s->part + 1) % STAGE_PARTS;
+            s->used = 0;
+            CUDA_CHECK(cudaEventSynchronize(s->done[s->part])); /* done at once when never recorded */
+        }
+        int64_t n = bytes - at < STAGE_BYTES - s->used ? bytes - at : STAGE_BYTES - s->used;
+        char *p = s->base + s->part * STAGE_BYTES + s->used;
+        memcpy(p, (const char *)from + at, (size_t)n);
+        CUDA_CHECK(cudaMemcpyAsync((char *)to + at, p, (size_t)n, cudaMemcpyHostToDevice, c->stream));
+        at += n;
+        s->used += n;
+    }
 }
 
 static void cuda_read(void *context, void *to, const void *from, int64_t bytes) {
-    CUDA_CHECK(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDeviceToHost, cuda(context)->stream));
-    CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream));
+    struct cuda_context *c = cuda(context);
+    for (int64_t at = 0; at < bytes; at += STAGE_BYTES) {
+        int64_t n = bytes - at < STAGE_BYTES ? bytes - at : STAGE_BYTES;
+        CUDA_CHECK(cudaMemcpyAsync(c->stage.out, (const char *)from + at, (size_t)n, cudaMemcpyDeviceToHost, c->stream));
+        CUDA_CHECK(cudaStreamSynchronize(c->stream));
+        memcpy((char *)to + at, c->stage.out, (size_t)n);
+    }
 }
 
 static void cuda_copy(void *context, void *to, const void *from, int64_t bytes) {
@@ -89,6 +121,7 @@ static void cuda_copy(void *context, void *to, const void *from, int64_t bytes) 
 static void cuda_sync(void *context) { CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream)); }
 
 static enum status cuda_capture_begin(void *context, struct error *e) {
+    conv_scratch_release(cuda(context)); /* programs run a second time: choosing is over */
     cudaError_t code = cudaStreamBeginCapture(cuda(context)->stream, cudaStreamCaptureModeThreadLocal);
     return code == cudaSuccess ? ST_OK : st_fail(e, "capture: %s", cudaGetErrorString(code));
 }

@@ -3,17 +3,17 @@
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
     struct conv_state *s = conv_describe(c, &c->in[0], &c->out[0], &c->in[1]);
-    struct conv_scratch t;
-    cudnnConvolutionFwdAlgoPerf_t list[16];
-    int n = 0;
+    cudnnHandle_t dnn = cuda(context)->dnn;
     c->state = s;
-    if (conv_scratch_get(&t, &c->in[0], &c->in[1], &c->out[0]))
-        cudnnFindConvolutionForwardAlgorithmEx(cuda(context)->dnn, s->x, t.p[0], s->w, t.p[1], s->conv, s->y, t.p[2], 16, &n, list, t.p[3], CONV_WORKSPACE);
-    conv_scratch_free(&t);
-    enum status st = conv_choose(c, s, list, n, e);
-    if (st != ST_OK)
-        conv_release(context, c);
-    return st;
+    return conv_choose<cudnnConvolutionFwdAlgoPerf_t>(
+        context, c, "conv2d",
+        [=](int algo, size_t *bytes) {
+            return cudnnGetConvolutionForwardWorkspaceSize(dnn, s->x, s->w, s->conv, s->y, (cudnnConvolutionFwdAlgo_t)algo, bytes);
+        },
+        [=](void *x, void *w, void *y, void *work, size_t room, cudnnConvolutionFwdAlgoPerf_t *list, int *n) {
+            cudnnFindConvolutionForwardAlgorithmEx(dnn, s->x, x, s->w, w, s->conv, s->y, y, 16, n, list, work, room);
+        },
+        e);
 }
 
 static void run(void *context, const struct kernel_call *c) {

@@ -3,17 +3,17 @@
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
     struct conv_state *s = conv_describe(c, &c->out[0], &c->in[0], &c->in[1]);
-    struct conv_scratch t;
-    cudnnConvolutionBwdDataAlgoPerf_t list[16];
-    int n = 0;
+    cudnnHandle_t dnn = cuda(context)->dnn;
     c->state = s;
-    if (conv_scratch_get(&t, &c->in[0], &c->in[1], &c->out[0]))
-        cudnnFindConvolutionBackwardDataAlgorithmEx(cuda(context)->dnn, s->w, t.p[1], s->y, t.p[0], s->conv, s->x, t.p[2], 16, &n, list, t.p[3], CONV_WORKSPACE);
-    conv_scratch_free(&t);
-    enum status st = conv_choose(c, s, list, n, e);
-    if (st != ST_OK)
-        conv_release(context, c);
-    return st;
+    return conv_choose<cudnnConvolutionBwdDataAlgoPerf_t>(
+        context, c, "conv2d_input_grad",
+        [=](int algo, size_t *bytes) {
+            return cudnnGetConvolutionBackwardDataWorkspaceSize(dnn, s->w, s->y, s->conv, s->x, (cudnnConvolutionBwdDataAlgo_t)algo, bytes);
+        },
+        [=](void *dy, void *w, void *dx, void *work, size_t room, cudnnConvolutionBwdDataAlgoPerf_t *list, int *n) {
+            cudnnFindConvolutionBackwardDataAlgorithmEx(dnn, s->w, w, s->y, dy, s->conv, s->x, dx, 16, n, list, work, room);
+        },
+        e);
 }
 
 static void run(void *context, const struct kernel_call *c) {

@@ -1,5 +1,5 @@
-/* conv2d_weight_grad.cu - see conv2d_weight_grad.h. With 16-bit operands cuDNN delivers a 16-bit gradient; it is widened to the F32
- * that the contract asks for. */
+/* conv2d_weight_grad.cu - see conv2d_weight_grad.h. With 16-bit operands cuDNN delivers a 16-bit gradient, accumulated in float32
+ * and rounded once; it is widened to the F32 that the contract asks for. */
 #include "kernels/conv_cudnn.cuh"
 
 template <typename T> __global__ static void widen_kernel(const T *in, float *out, int64_t n) {
@@ -19,17 +19,18 @@ static int64_t narrow_bytes(const struct kernel_call *c) {
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
     struct conv_state *s = conv_describe(c, &c->in[0], &c->in[1], &c->out[0]);
-    struct conv_scratch t;
-    cudnnConvolutionBwdFilterAlgoPerf_t list[16];
-    int n = 0;
+    cudnnHandle_t dnn = cuda(context)->dnn;
     c->state = s;
-    if (conv_scratch_get(&t, &c->in[0], &c->in[1], &c->out[0]))
-        cudnnFindConvolutionBackwardFilterAlgorithmEx(cuda(context)->dnn, s->x, t.p[0], s->y, t.p[1], s->conv, s->w, t.p[2], 16, &n, list, t.p[3], CONV_WORKSPACE);
-    conv_scratch_free(&t);
-    enum status st = conv_choose(c, s, list, n, e);
+    enum status st = conv_choose<cudnnConvolutionBwdFilterAlgoPerf_t>(
+        context, c, "conv2d_weight_grad",
+        [=](int algo, size_t *bytes) {
+            return cudnnGetConvolutionBackwardFilterWorkspaceSize(dnn, s->x, s->y, s->conv, s->w, (cudnnConvolutionBwdFilterAlgo_t)algo, bytes);
+        },
+        [=](void *x, void *dy, void *dw, void *work, size_t room, cudnnConvolutionBwdFilterAlgoPerf_t *list, int *n) {
+            cudnnFindConvolutionBackwardFilterAlgorithmEx(dnn, s->x, x, s->y, dy, s->conv, s->w, dw, 16, n, list, work, room);
+        },
+        e);
     c->workspace_bytes += narrow_bytes(c);
-    if (st != ST_OK)
-        conv_release(context, c);
     return st;
 }
 

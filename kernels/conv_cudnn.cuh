@@ -7,9 +7,7 @@
 #ifndef FACEMILL_CONV_CUDNN_CUH
 #define FACEMILL_CONV_CUDNN_CUH
 
-#include "kernels/cuda.h"
-
-#define CONV_WORKSPACE ((size_t)1 << 30)
+#include "kernels/conv_choice.h"
 
 struct conv_state {
     cudnnTensorDescriptor_t x, y;
@@ -54,35 +52,53 @@ static inline struct conv_state *conv_describe(const struct kernel_call *c, cons
     return s;
 }
 
-/* Takes the fastest deterministic algorithm of cuDNN's measured list that fits CONV_WORKSPACE. */
-template <typename Perf> static inline enum status conv_choose(struct kernel_call *c, struct conv_state *s, const Perf *list, int n, struct error *e) {
-    for (int i = 0; i < n; i++)
-        if (list[i].status == CUDNN_STATUS_SUCCESS && list[i].determinism == CUDNN_DETERMINISTIC && list[i].memory <= CONV_WORKSPACE) {
-            s->algo = list[i].algo;
-            s->workspace = list[i].memory;
-            CUDNN_CHECK(cudnnSetConvolutionMathType(s->conv, list[i].mathType));
-            c->workspace_bytes = (int64_t)s->workspace;
-            return ST_OK;
+/* An algorithm's workspace by cuDNN's own account, which also says whether it can do this convolution at all. */
+template <typename Perf, typename Size, typename Find>
+static inline enum status conv_choose(void *context, struct kernel_call *c, const char *kind, Size size_of, Find find, struct error *e) {
+    struct conv_state *s = (struct conv_state *)c->state;
+    const struct operand *a = &c->in[0], *b = &c->in[1], *y = &c->out[0];
+    struct conv_choice choice;
+    char key[160];
+    size_t need = 0, room = conv_workspace(a->dtype);
+    snprintf(key, sizeof key, "%s %s %lldx%lldx%lldx%lld %lldx%lldx%lldx%lld %lldx%lldx%lldx%lld stride %lld pad %lld %lld", kind,
+             dtype_name(a->dtype), (long long)a->dim[0], (long long)a->dim[1], (long long)a->dim[2], (long long)a->dim[3], (long long)b->dim[0],
+             (long long)b->dim[1], (long long)b->dim[2], (long long)b->dim[3], (long long)y->dim[0], (long long)y->dim[1], (long long)y->dim[2],
+             (long long)y->dim[3], (long long)c->a.i[0], (long long)c->a.i[1], (long long)c->a.i[2]);
+    bool known = conv_recall(cuda(context), key, &choice);
+    if (known) {
+        CUDNN_CHECK(cudnnSetConvolutionMathType(s->conv, (cudnnMathType_t)choice.math));
+        known = size_of(choice.algo, &need) == CUDNN_STATUS_SUCCESS && need <= room;
+    }
+    if (!known) {
+        Perf list[16];
+        int n = 0, i = 0;
+        size_t bytes[3];
+        const struct operand *each[3] = {a, b, y};
+        for (int k = 0; k < 3; k++)
+            bytes[k] = ((size_t)operand_count(each[k]) * (size_t)dtype_size(each[k]->dtype) + 255) / 256 * 256;
+        char *p = (char *)conv_scratch(cuda(context), bytes[0] + bytes[1] + bytes[2] + room);
+        if (!p) {
+            conv_release(context, c);
+            return st_fail(e, "not enough device memory to choose the algorithm of a convolution");
         }
-    return st_fail(e, "cuDNN has no deterministic algorithm for this convolution");
-}
-
-/* Algorithms are timed on scratch memory of the right sizes; freed before prepare returns. */
-struct conv_scratch {
-    void *p[4];
-};
-static inline bool conv_scratch_get(struct conv_scratch *s, const struct operand *a, const struct operand *b, const struct operand *y) {
-    size_t bytes[4] = {(size_t)operand_count(a) * 4, (size_t)operand_count(b) * 4, (size_t)operand_count(y) * 4, CONV_WORKSPACE};
-    for (int i = 0; i < 4; i++)
-        s->p[i] = NULL;
-    for (int i = 0; i < 4; i++)
-        if (cudaMalloc(&s->p[i], bytes[i]) != cudaSuccess || cudaMemset(s->p[i], 0, bytes[i]) != cudaSuccess)
-            return false;
-    return true;
-}
-static inline void conv_scratch_free(struct conv_scratch *s) {
-    for (int i = 0; i < 4; i++)
-        cudaFree(s->p[i]);
+        CUDNN_CHECK(cudnnSetConvolutionMathType(s->conv, a->dtype == DT_F32 ? CUDNN_FMA_MATH : CUDNN_TENSOR_OP_MATH));
+        find(p, p + bytes[0], p + bytes[0] + bytes[1], p + bytes[0] + bytes[1] + bytes[2], room, list, &n);
+        while (i < n && !(list[i].status == CUDNN_STATUS_SUCCESS && list[i].determinism == CUDNN_DETERMINISTIC && list[i].memory <= room))
+            i++;
+        if (i == n) {
+            conv_release(context, c);
+            return st_fail(e, "cuDNN has no deterministic algorithm for this convolution");
+        }
+        choice.algo = (int)list[i].algo;
+        choice.math = (int)list[i].mathType;
+        choice.workspace = (long long)(need = list[i].memory);
+        CUDNN_CHECK(cudnnSetConvolutionMathType(s->conv, list[i].mathType));
+        conv_remember(cuda(context), key, &choice);
+    }
+    s->algo = choice.algo;
+    s->workspace = need;
+    c->workspace_bytes = (int64_t)need;
+    return ST_OK;
 }
 
 #endif

@@ -19,8 +19,22 @@ extern "C" {
 #include "kernels/backend.h"
 }
 
+/* Pinned memory that copies to and from the device pass through: pageable memory is slower, and a write from it would wait for what
+ * is queued before. */
+#define STAGE_PARTS 4
+#define STAGE_BYTES ((int64_t)4 << 20) /* of a part */
+struct stage {
+    char *base, *out; /* out: one more part, for reading */
+    cudaEvent_t done[STAGE_PARTS]; /* copies out of a part */
+    int part;
+    int64_t used; /* of this part */
+};
+
+struct conv_memory; /* conv_choice.h */
 struct cuda_context {
     cudaStream_t stream;
+    struct stage stage;
+    struct conv_memory *conv;
     cudnnHandle_t dnn;
     cublasLtHandle_t lt;
     cudaDeviceProp device;

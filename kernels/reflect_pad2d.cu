@@ -1,21 +1,24 @@
 /* reflect_pad2d.cu - see reflect_pad2d.h. */
 #include "kernels/cuda.h"
 
-__device__ static int64_t mirror(int64_t i, int64_t L) { return i < 0 ? -i : i < L ? i : 2 * (L - 1) - i; }
+__device__ static int mirror(int i, int L) { return i < 0 ? -i : i < L ? i : 2 * (L - 1) - i; }
 
-template <typename T> __global__ static void pad_kernel(const T *x, T *y, int64_t H, int64_t W, int64_t C, int64_t P, int64_t Q, int y0, int x0, int64_t n) {
-    int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= n)
+/* One thread an element of row (p, b) of Q*C elements. */
+template <typename T> __global__ static void pad_kernel(const T *x, T *y, int H, int W, int C, int P, int Q, int y0, int x0) {
+    int i = blockIdx.x * blockDim.x + threadIdx.x, p = blockIdx.y, b = blockIdx.z;
+    if (i >= Q * C)
         return;
-    int64_t c = i % C, q = i / C % Q, p = i / (C * Q) % P, b = i / (C * Q * P);
-    y[i] = x[((b * H + mirror(p - y0, H)) * W + mirror(q - x0, W)) * C + c];
+    int q = i / C, c = i - q * C;
+    y[((int64_t)b * P + p) * Q * C + i] = x[(((int64_t)b * H + mirror(p - y0, H)) * W + mirror(q - x0, W)) * C + c];
 }
 
 template <typename T> static void launch(struct cuda_context *c, const struct kernel_call *k) {
     const struct operand *x = &k->in[0], *y = &k->out[0];
-    int64_t n = operand_count(y);
-    pad_kernel<<<cuda_grid(n), CUDA_BLOCK, 0, c->stream>>>((const T *)x->data, (T *)y->data, x->dim[1], x->dim[2], x->dim[3], y->dim[1],
-                                                          y->dim[2], (int)k->a.i[0], (int)k->a.i[2], n);
+    dim3 grid(cuda_grid(y->dim[2] * y->dim[3]), (unsigned)y->dim[1], (unsigned)y->dim[0]);
+    if (!operand_count(y))
+        return;
+    pad_kernel<<<grid, CUDA_BLOCK, 0, c->stream>>>((const T *)x->data, (T *)y->data, (int)x->dim[1], (int)x->dim[2], (int)x->dim[3],
+                                                   (int)y->dim[1], (int)y->dim[2], (int)k->a.i[0], (int)k->a.i[2]);
     CUDA_CHECK(cudaGetLastError());
 }
 

@@ -38,6 +38,18 @@ void report_tensor_scaled(struct report *r, const char *name, const float *got, 
     line(r, name, error <= tolerance, error, tolerance, note);
 }
 
+void report_norm(struct report *r, const char *name, const float *got, const float *want, int64_t n, double tolerance) {
+    double difference = 0, size = 0;
+    for (int64_t i = 0; i < n; i++) {
+        difference += ((double)got[i] - (double)want[i]) * ((double)got[i] - (double)want[i]);
+        size += (double)want[i] * (double)want[i];
+    }
+    double error = sqrt(difference / (size > 0 ? size : 1));
+    if (!isfinite(error))
+        error = INFINITY;
+    line(r, name, error <= tolerance, error, tolerance, " by norms");
+}
+
 void report_value(struct report *r, const char *name, double got, double want, double tolerance) {
     double error = fabs(got - want) / (want != 0 ? fabs(want) : 1);
     if (!isfinite(error))

@@ -19,6 +19,8 @@ void report_tensor(struct report *r, const char *name, const float *got, const f
  * line says so and gives the plain relative error too. */
 void report_tensor_scaled(struct report *r, const char *name, const float *got, const float *want, int64_t n, double scale,
                           double tolerance);
+/* By norms: |got - want| / |want| (Euclidean). For 16-bit arithmetic, whose largest single error says little. */
+void report_norm(struct report *r, const char *name, const float *got, const float *want, int64_t n, double tolerance);
 void report_value(struct report *r, const char *name, double got, double want, double tolerance);
 /* For criteria of other kinds: text says what was measured. */
 void report_verdict(struct report *r, const char *name, bool ok, const char *format, ...) __attribute__((format(printf, 4, 5)));

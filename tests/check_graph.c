@@ -115,7 +115,9 @@ void check_graph_run(struct check_graph *c) {
                 free(want);
                 want = last;
             }
-            if (o->scale > 0)
+            if (c->norms)
+                report_norm(c->r, o->name, got, want, count, o->tolerance);
+            else if (o->scale > 0)
                 report_tensor_scaled(c->r, o->name, got, want, count, o->scale, o->tolerance);
             else
                 report_tensor(c->r, o->name, got, want, count, o->tolerance);

@@ -27,6 +27,7 @@ struct check_graph {
     int n_buffers;
     struct check_output *outputs;
     int n_outputs;
+    bool norms; /* compare by Euclidean norms */
 };
 void check_graph_begin(struct check_graph *c, const struct safetensors *s, struct report *r, const char *name);
 /* A tensor of the file as an input; exits when it is missing. */

@@ -59,7 +59,9 @@ struct program_info {
 struct program_info program_get_info(const struct program *p);
 /* The plan: one line a launch with shapes, offset, bytes, FLOPs and why a buffer is or is not reused. */
 void program_print(const struct program *p, FILE *out);
-/* Runs once with each launch timed; prints the table of time by op, sorted. For `--profile` and benchmarks. */
+/* Runs with each launch timed by itself (on a GPU, eight times over); prints the table of time by op, sorted. For `--profile` and
+ * benchmarks: what the program writes means nothing afterwards. */
 void program_profile(struct program *p, FILE *out);
+double program_conv_seconds(struct program *p); /* the same of the convolutions alone, added up */
 
 #endif

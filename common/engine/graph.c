@@ -576,6 +576,11 @@ static tensor *pool(struct graph *g, enum op op, tensor *x, int size, int stride
 tensor *maxpool2d(struct graph *g, tensor *x, int size, int stride, int pad) { return pool(g, OP_maxpool2d, x, size, stride, pad); }
 tensor *avgpool2d(struct graph *g, tensor *x, int size, int stride, int pad) { return pool(g, OP_avgpool2d, x, size, stride, pad); }
 
+tensor *to_u8(struct graph *g, tensor *x) {
+    GRAPH_CHECK(dtype_is_float(x->dtype), "to_u8 of %s", shape_text(x));
+    return node(g, OP_to_u8, DT_U8, x->ndim, x->dim, 1, IN(x));
+}
+
 static tensor *draw(struct graph *g, enum op op, tensor *key, uint32_t use, int ndim, const int64_t *dim) {
     GRAPH_CHECK(key->dtype == DT_U64 && (tensor_count(key) == 2 || (key->ndim == 2 && key->dim[0] == dim[0] && key->dim[1] == 2)),
                 "%s: key %s is neither U64 [2] nor U64 [%lld,2]", op_name(op), shape_text(key), (long long)dim[0]);

@@ -166,6 +166,9 @@ tensor *affine_sample_adj(struct graph *g, tensor *dy, tensor *theta, int64_t H,
 tensor *maxpool2d(struct graph *g, tensor *x, int size, int stride, int pad);
 tensor *avgpool2d(struct graph *g, tensor *x, int size, int stride, int pad);
 
+/* Inference only: 8-bit pixels, U8, of a picture in [-1,1]. */
+tensor *to_u8(struct graph *g, tensor *x);
+
 /* Philox numbers keyed by (seed, first image index + n, use) for row n of dim[0] (common/rng/philox.h). key: U64 [2] =
  * {seed, index of row 0}, or U64 [dim[0],2] = {seed, index} of each row; in a buffer, so it can change from run to run. F32. */
 tensor *random_normal(struct graph *g, tensor *key, uint32_t use, int ndim, const int64_t *dim);

@@ -214,21 +214,77 @@ static int slower_first(const void *a, const void *b) {
     return (x->seconds < y->seconds) - (x->seconds > y->seconds);
 }
 
-void program_profile(struct program *p, FILE *out) {
-    struct op_time t[OP_COUNT] = {0};
+/* Seconds of unit i. Where work is queued (GPUs) it is run often enough to drown the launch; results that are written in place
+ * drift, which costs nothing but their meaning. */
+static double time_unit(struct program *p, int i) {
+    int repeats = p->device->backend->capture_begin ? 8 : 1;
+    device_sync(p->device);
+    double start = seconds();
+    for (int k = 0; k < repeats; k++)
+        launch(p, i, i + 1);
+    device_sync(p->device);
+    return (seconds() - start) / repeats;
+}
+
+double program_conv_seconds(struct program *p) {
     double total = 0;
     make_ready(p);
-    device_sync(p->device);
+    for (int i = p->n_constant; i < p->n; i++)
+        if (p->call[i].op == OP_conv2d || p->call[i].op == OP_conv2d_input_grad || p->call[i].op == OP_conv2d_weight_grad)
+            total += time_unit(p, i);
+    return total;
+}
+
+struct unit_time {
+    int unit;
+    double seconds;
+};
+
+static int slower_unit_first(const void *a, const void *b) {
+    const struct unit_time *x = a, *y = b;
+    return (x->seconds < y->seconds) - (x->seconds > y->seconds);
+}
+
+static void print_operand(const struct operand *o, FILE *out) {
+    fprintf(out, " ");
+    for (int d = 0; d < o->ndim; d++)
+        fprintf(out, "%s%lld", d ? "x" : "", (long long)o->dim[d]);
+    fprintf(out, " %s", dtype_name(o->dtype));
+}
+
+#define SLOWEST 16
+static void print_slowest(const struct program *p, struct unit_time *t, int n, FILE *out) {
+    qsort(t, (size_t)n, sizeof *t, slower_unit_first);
+    fprintf(out, "the slowest launches\n");
+    for (int i = 0; i < n && i < SLOWEST; i++) {
+        const struct kernel_call *c = &p->call[t[i].unit];
+        const struct unit *u = &p->plan->unit[t[i].unit];
+        fprintf(out, "%10.3f ms %10.2f GFLOP/s %8.2f GB/s %s:", t[i].seconds * 1e3, u->flops * 1e-9 / t[i].seconds,
+                u->bytes * 1e-9 / t[i].seconds, op_name(c->op));
+        for (int k = 0; k < c->n_in; k++)
+            print_operand(&c->in[k], out);
+        fprintf(out, " ->");
+        for (int k = 0; k < c->n_out; k++)
+            print_operand(&c->out[k], out);
+        fputc('\n', out);
+    }
+}
+
+void program_profile(struct program *p, FILE *out) {
+    struct op_time t[OP_COUNT] = {0};
+    struct unit_time *each = xcalloc((size_t)p->n + 1, sizeof *each);
+    double total = 0;
+    make_ready(p);
+    launch(p, p->n_constant, p->n); /* kernels are loaded when first used */
     for (int i = p->n_constant; i < p->n; i++) {
-        double start = seconds();
-        launch(p, i, i + 1);
-        device_sync(p->device);
+        double spent = time_unit(p, i);
+        each[i - p->n_constant] = (struct unit_time){i, spent};
         struct op_time *o = &t[p->call[i].op];
         o->launches++;
-        o->seconds += seconds() - start;
+        o->seconds += spent;
         o->flops += p->plan->unit[i].flops;
         o->bytes += p->plan->unit[i].bytes;
-        total += seconds() - start;
+        total += spent;
     }
     p->runs++;
     for (int i = 0; i < OP_COUNT; i++)
@@ -239,4 +295,6 @@ void program_profile(struct program *p, FILE *out) {
         fprintf(out, "%-20s %8d %10.3f %6.1f %10.2f %10.2f\n", op_name(t[i].op), t[i].launches, t[i].seconds * 1e3,
                 100 * t[i].seconds / total, t[i].flops * 1e-9 / t[i].seconds, t[i].bytes * 1e-9 / t[i].seconds);
     fprintf(out, "%-20s %8d %10.3f\n", p->plan->name, p->n - p->n_constant, total * 1e3);
+    print_slowest(p, each, p->n - p->n_constant, out);
+    free(each);
 }

@@ -20,6 +20,7 @@ struct sg2_generator {
     struct buffer *ws;    /* [B,num_ws,w_dim] */
     struct buffer *key;   /* U64 [B,2] */
     struct buffer *img;   /* [B,res,res,C] */
+    struct buffer *bytes; /* U8, the same picture */
     struct program *from_z, *from_w, *synthesis;
     float *host;          /* [B * largest row] */
     uint64_t *host_key;
@@ -57,6 +58,7 @@ static enum status plan_synthesis(struct sg2_generator *s, struct error *e) {
         o.noise_key = graph_input(g, s->key, 0, DT_U64, "key", 2, s->o.batch, 2);
     tensor *img = sg2_synthesis(v, graph_input(g, s->ws, 0, DT_F32, "ws", 3, s->o.batch, s->num_ws, k->w_dim), o);
     assign(g, graph_input(g, s->img, 0, DT_F32, "out", 4, s->o.batch, k->res, k->res, k->img_channels), img);
+    assign(g, graph_input(g, s->bytes, 0, DT_U8, "bytes", 4, s->o.batch, k->res, k->res, k->img_channels), to_u8(g, img));
     return plan(&s->synthesis, g, v, s, e);
 }
 
@@ -85,6 +87,7 @@ enum status sg2_generator_create(struct sg2_generator **gen, struct device *d, s
     s->ws = buffer_create(d, B * s->num_ws * k->w_dim * 4, "ws");
     s->key = buffer_create(d, B * 16, "noise key");
     s->img = buffer_create(d, B * s->pixels * 4, "img");
+    s->bytes = buffer_create(d, B * s->pixels, "bytes");
     int64_t row = max64(max64(k->z_dim, k->c_dim), max64((int64_t)s->num_ws * k->w_dim, s->pixels));
     s->host = xcalloc((size_t)(B * row), sizeof *s->host);
     s->host_key = xcalloc((size_t)(2 * B), sizeof *s->host_key);
@@ -109,6 +112,7 @@ void sg2_generator_free(struct sg2_generator *s) {
     buffer_free(s->ws);
     buffer_free(s->key);
     buffer_free(s->img);
+    buffer_free(s->bytes);
     free(s->host);
     free(s->host_key);
     free(s);
@@ -178,8 +182,7 @@ void sg2_generate(struct sg2_generator *s, const struct sg2_latents *l, uint8_t 
     for (int64_t first = 0; first < l->n; first += s->o.batch) {
         int64_t n = batch_at(s, l, first);
         draw(s, l, first, n);
-        buffer_read(s->img, 0, s->host, n * s->pixels * 4);
-        sg2_to_u8(s->host, out + first * s->pixels, n * s->pixels);
+        buffer_read(s->bytes, 0, out + first * s->pixels, n * s->pixels);
     }
 }
 

@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "common/base/mem.h"
 #include "common/rng/philox.h"
@@ -89,8 +90,8 @@ enum status trainer_create(struct trainer **out, struct device *d, const struct 
     optimised_create(&t->g, d, SG2_G, c);
     optimised_create(&t->d, d, SG2_D, c);
     t->g_ema = sg2_net_create(d, SG2_G, &c->net);
-    t->reals = buffer_create(d, c->batch * pixels * 4, "reals");
-    t->host_reals = xcalloc((size_t)(c->batch * pixels), 4);
+    t->reals = buffer_create(d, c->batch * pixels, "reals");
+    t->host_reals = xcalloc((size_t)(c->batch * pixels), 1);
     for (int i = 0; i < PHASES; i++)
         t->z[i] = buffer_create(d, (int64_t)c->batch * c->net.z_dim * 4, "given z");
     t->pl_noise = buffer_create(d, trainer_pl_batch(c) * pixels * 4, "given path noise");
@@ -253,23 +254,29 @@ static void write_given(struct trainer *t, const struct trainer_override *o) {
     t->given = given;
 }
 
-/* u8 to [-1,1], mirrored where the draw says so. */
+/* Mirrored where the draw says so. They travel as bytes; the graphs make them floats. */
 static void write_reals(struct trainer *t, const uint8_t *reals) {
     int C = t->c.net.img_channels, R = t->c.net.res;
     int64_t pixels = (int64_t)R * R * C;
+    if (!t->c.mirror) {
+        buffer_write(t->reals, 0, reals, t->c.batch * pixels);
+        return;
+    }
     for (int n = 0; n < t->c.batch; n++) {
-        float u = 1;
-        if (t->c.mirror)
-            philox_fill_uniform(t->c.seed, (uint64_t)(t->images + n), USE_MIRROR, &u, 1);
-        for (int y = 0; y < R; y++) {
-            const uint8_t *row = reals + n * pixels + (int64_t)y * R * C;
-            float *to = t->host_reals + n * pixels + (int64_t)y * R * C;
+        const uint8_t *from = reals + n * pixels;
+        uint8_t *to = t->host_reals + n * pixels;
+        float u;
+        philox_fill_uniform(t->c.seed, (uint64_t)(t->images + n), USE_MIRROR, &u, 1);
+        if (u >= 0.5f) {
+            memcpy(to, from, (size_t)pixels);
+            continue;
+        }
+        for (int64_t row = 0; row < pixels; row += (int64_t)R * C)
             for (int x = 0; x < R; x++)
                 for (int k = 0; k < C; k++)
-                    to[x * C + k] = (float)row[(u < 0.5f ? R - 1 - x : x) * C + k] / 127.5f - 1;
-        }
+                    to[row + x * C + k] = from[row + (R - 1 - x) * C + k];
     }
-    buffer_write(t->reals, 0, t->host_reals, t->c.batch * pixels * 4);
+    buffer_write(t->reals, 0, t->host_reals, t->c.batch * pixels);
 }
 
 /* ---- adaptive augmentation ---- */
@@ -287,6 +294,14 @@ static void adapt(struct trainer *t) {
     t->ada_count = 0;
 }
 
+static void write_augment(struct trainer *t, int p) {
+    uint64_t first = (uint64_t)t->images;
+    if (t->augment_fake[p])
+        augment_draw(t->augment_fake[p], t->c.seed, first, USE_AUGMENT_FAKE + (uint32_t)p, t->augment_p, -1);
+    if (t->augment_real[p])
+        augment_draw(t->augment_real[p], t->c.seed, first, USE_AUGMENT_REAL + (uint32_t)p, t->augment_p, -1);
+}
+
 static double ema_beta(const struct trainer *t) {
     double nimg = t->c.ema_kimg * 1000;
     if (t->c.ema_rampup > 0)
@@ -296,12 +311,14 @@ static double ema_beta(const struct trainer *t) {
 
 /* ---- the step ---- */
 
-void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o) {
-    adapt(t);
-    uint64_t first = (uint64_t)t->images;
-    const uint64_t key[2] = {t->c.seed, first};
+static void write_key(struct trainer *t) {
+    const uint64_t key[2] = {t->c.seed, (uint64_t)t->images};
     memcpy(host(t, t->at.key), key, sizeof key);
     *(float *)host(t, t->at.ema) = (float)ema_beta(t);
+}
+
+void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o) {
+    write_key(t);
     write_given(t, o);
     if (t->c.net.c_dim)
         write_labels(t, labels);
@@ -311,13 +328,13 @@ void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, co
         write_hyper(t, p);
         if (p != DR1)
             write_mix(t, p);
-        if (t->augment_fake[p])
-            augment_draw(t->augment_fake[p], t->c.seed, first, USE_AUGMENT_FAKE + (uint32_t)p, t->augment_p, -1);
-        if (t->augment_real[p])
-            augment_draw(t->augment_real[p], t->c.seed, first, USE_AUGMENT_REAL + (uint32_t)p, t->augment_p, -1);
     }
     write_reals(t, reals);
     buffer_write(t->control, 0, t->host, t->at.bytes);
+    adapt(t); /* may wait for the iteration before; what is above is ready by then */
+    for (int p = 0; p < PHASES; p++)
+        if (due(t, p))
+            write_augment(t, p);
     for (int p = 0; p < PHASES; p++)
         if (due(t, p)) {
             program_run(t->program[p]);
@@ -376,10 +393,49 @@ void trainer_print_plan(struct trainer *t, FILE *out) {
     fprintf(out, "per picture: %.3f GFLOP, all phases\n", flops / 1e9 / t->c.batch);
 }
 
+/* Inputs of a step for every phase, due or not. Nothing counts as trained, but parameters and moments move when phases then run. */
+static void write_sample_inputs(struct trainer *t) {
+    write_key(t);
+    write_given(t, NULL);
+    if (t->c.net.c_dim)
+        write_labels(t, NULL);
+    for (int p = 0; p < PHASES; p++) {
+        const struct optimised *n = p == GMAIN || p == GPL ? &t->g : &t->d;
+        put_hyper(t, t->at.hyper[p], n, n->steps + 1);
+        put_hyper(t, t->at.hyper_rest[p], n, n->main_steps + 1);
+        write_mix(t, p);
+        write_augment(t, p);
+    }
+    buffer_write(t->control, 0, t->host, t->at.bytes);
+}
+
 void trainer_profile(struct trainer *t, FILE *out) {
+    write_sample_inputs(t);
     for (int p = 0; p < PHASES; p++)
         if (t->program[p]) {
             fprintf(out, "phase %s\n", phase_names[p]);
             program_profile(t->program[p], out);
         }
+}
+
+bool trainer_time_phase(struct trainer *t, int phase, int repeats, struct trainer_phase *out) {
+    const int every[PHASES] = {1, t->c.g_reg_interval, 1, t->c.d_reg_interval};
+    if (phase < 0 || phase >= PHASES || !t->program[phase])
+        return false;
+    struct program *p = t->program[phase];
+    struct program_info i = program_get_info(p);
+    write_sample_inputs(t);
+    for (int k = 0; k < 3; k++) /* the second run is captured */
+        program_run(p);
+    device_sync(t->device);
+    struct timespec from, to;
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    for (int k = 0; k < repeats; k++)
+        program_run(p);
+    device_sync(t->device);
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    *out = (struct trainer_phase){.name = phase_names[phase], .every = every[phase], .launches = i.launches, .flops = i.flops,
+                                  .seconds = (double)(to.tv_sec - from.tv_sec + 1e-9 * (double)(to.tv_nsec - from.tv_nsec)) / repeats,
+                                  .conv_seconds = program_conv_seconds(p)};
+    return true;
 }

@@ -97,6 +97,15 @@ void trainer_item_set(struct trainer *t, int i, const void *in);
 int64_t trainer_images(const struct trainer *t);    /* images shown so far (cur_nimg) */
 int64_t trainer_iterations(const struct trainer *t);
 void trainer_profile(struct trainer *t, FILE *out);                     /* time by operation; trains a step on stale inputs */
+/* One phase (0 .. 3) run `repeats` times on drawn inputs and whatever reals there are; false when the training has no such phase.
+ * Parameters move as in training. For benchmarks. */
+struct trainer_phase {
+    const char *name;
+    int every, launches;          /* iterations from run to run; launches a run */
+    double flops, seconds;        /* of one run */
+    double conv_seconds;          /* of its convolutions alone, each timed by itself */
+};
+bool trainer_time_phase(struct trainer *t, int phase, int repeats, struct trainer_phase *out);
 void trainer_print_plan(struct trainer *t, FILE *out); /* per phase: launches, FLOPs, memory */
 
 #endif

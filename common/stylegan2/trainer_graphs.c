@@ -159,9 +159,11 @@ static void build_gpl(struct build *b) {
     assign(b->g, graph_input(b->g, b->t->pl_mean, 0, DT_F32, "pl_mean", 1, 1), new_mean);
 }
 
+/* In [-1,1]. */
 static tensor *reals(struct build *b) {
     const struct sg2_config *c = &b->t->c.net;
-    return graph_input(b->g, b->t->reals, 0, DT_F32, "reals", 4, b->batch, c->res, c->res, c->img_channels);
+    tensor *x = graph_input(b->g, b->t->reals, 0, DT_U8, "reals", 4, b->batch, c->res, c->res, c->img_channels);
+    return scale(b->g, cast(b->g, x, DT_F32), 1 / 127.5f, -1);
 }
 
 static void build_dmain(struct build *b) {

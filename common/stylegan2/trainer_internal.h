@@ -50,8 +50,8 @@ struct trainer {
     struct control at;
     unsigned char *host;          /* mirror of the control buffer */
     struct buffer *control;
-    struct buffer *reals;         /* F32 [N,res,res,C] in [-1,1] */
-    float *host_reals;
+    struct buffer *reals;         /* U8 [N,res,res,C] */
+    uint8_t *host_reals;
     struct buffer *z[PHASES];     /* given latents [N,z_dim], zero when drawn */
     struct buffer *pl_noise;      /* given path noise [N/shrink,res,res,C], zero when drawn */
     float *host_pl_noise;
