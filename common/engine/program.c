@@ -252,7 +252,7 @@ static void print_operand(const struct operand *o, FILE *out) {
     fprintf(out, " %s", dtype_name(o->dtype));
 }
 
-#define SLOWEST 16
+#define SLOWEST 24
 static void print_slowest(const struct program *p, struct unit_time *t, int n, FILE *out) {
     qsort(t, (size_t)n, sizeof *t, slower_unit_first);
     fprintf(out, "the slowest launches\n");

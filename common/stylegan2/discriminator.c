@@ -47,7 +47,7 @@ tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half)
     x = cast(g, x, DT_F32);
     if (k->mbstd_channels > 0)
         x = sg2_minibatch_std(g, x, k->mbstd_group, k->mbstd_channels);
-    x = layer(v, "b4.conv", x, 1, true, SG2_LRELU, 1, false);
+    x = cast(g, layer(v, "b4.conv", x, 1, true, SG2_LRELU, 1, half), DT_F32);
     static const int channels_first[4] = {0, 3, 1, 2}; /* b4.fc.weight counts its inputs as [C,4,4] */
     x = reshape(g, permute(g, x, channels_first), 2, (int)x->dim[0], -1);
     x = sg2_fc(v, "b4.fc", x, 1, SG2_LRELU);

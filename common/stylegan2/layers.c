@@ -105,8 +105,18 @@ tensor *sg2_normalise(struct graph *g, tensor *x) {
 }
 
 tensor *sg2_conv(struct graph *g, tensor *x, tensor *w, int stride, int pad, bool half) {
-    enum dtype type = half ? SG2_HALF : DT_F32;
-    return conv2d(g, cast(g, x, type), cast(g, w, type), stride, pad, pad);
+    if (!half)
+        return conv2d(g, x, w, stride, pad, pad);
+    /* Tensor cores want channels in multiples of 8 (pictures have 3, the minibatch layer 513): a 1x1 convolution from 3 to 128
+     * channels at 128x128 took 0.21 ms without the zeros. */
+    int more_in = (int)(-x->dim[3] & 7), out = (int)w->dim[0], more_out = -out & 7;
+    x = cast(g, x, SG2_HALF);
+    if (more_in)
+        x = pad_axis(g, x, 3, 0, more_in), w = pad_axis(g, w, 3, 0, more_in);
+    if (more_out)
+        w = pad_axis(g, w, 0, 0, more_out);
+    tensor *y = conv2d(g, x, cast(g, w, SG2_HALF), stride, pad, pad);
+    return more_out ? slice(g, y, 3, 0, out) : y;
 }
 
 tensor *sg2_up2(struct graph *g, tensor *x, tensor *f) {

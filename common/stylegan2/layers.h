@@ -10,7 +10,8 @@
 
 /* Mixed precision. Activations, and weights as the convolutions see them, are stored in this type; what is pointwise between two of
  * them computes in float32 registers and is rounded once, when stored. bfloat16 has float32's range: no loss scaling, no clamp, no
- * pre-scaling of weights and styles. Pictures, the layers at 4x4, styles and demodulation stay float32. */
+ * pre-scaling of weights and styles. Pictures, styles, demodulation, minibatch deviation and logits stay float32. The layers at 4x4
+ * take part: in float32 their few convolutions were 9 % of a training step at 128x128. */
 #define SG2_HALF DT_BF16
 
 #define SG2_SLOPE 0.2f

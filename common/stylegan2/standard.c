@@ -55,10 +55,12 @@ enum status sg2_plan_standard(struct device *d, struct error *e) {
             c.net.c_dim = standard[i].classes;
             c.augment = standard[i].augment ? *augment_by_name(standard[i].augment) : (struct augment_config){0};
             c.half = half;
-            c.net.conv_clamp = half ? 256 : 0;
             st = plan_training(d, &c, e);
             for (size_t b = 0; b < sizeof batches / sizeof *batches && st == ST_OK; b++)
-                st = plan_generator(d, &c.net, batches[b], half, e);
+                for (int clamp = 0; clamp < 2 && st == ST_OK; clamp++) { /* networks trained elsewhere in fp16 have one */
+                    c.net.conv_clamp = clamp ? 256 : 0;
+                    st = plan_generator(d, &c.net, batches[b], half, e);
+                }
         }
     return st;
 }

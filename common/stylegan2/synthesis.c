@@ -10,7 +10,6 @@ struct synthesis {
     struct graph *g;
     tensor *ws; /* [N,num_ws,w_dim] */
     struct sg2_synthesis_opt o;
-    bool half; /* of the block at hand */
     int layer; /* noise layers so far: the use of their random numbers */
     float limit;
 };
@@ -27,7 +26,7 @@ static tensor *style(struct synthesis *s, const char *name, int row) {
 static tensor *layer(struct synthesis *s, const char *name, tensor *x, int row, int up) {
     struct graph *g = s->g;
     tensor *f = up == 2 ? sg2_varf(s->v, "%s.resample_filter", name) : NULL;
-    x = sg2_modulated_conv(g, x, sg2_varf(s->v, "%s.weight", name), style(s, name, row), true, up, f, s->half);
+    x = sg2_modulated_conv(g, x, sg2_varf(s->v, "%s.weight", name), style(s, name, row), true, up, f, s->o.half);
     int N = (int)x->dim[0], H = (int)x->dim[1], W = (int)x->dim[2];
     tensor *noise = NULL;
     if (s->o.noise == SG2_NOISE_CONST)
@@ -44,7 +43,7 @@ static tensor *to_rgb(struct synthesis *s, const char *name, tensor *x, int row)
     struct graph *g = s->g;
     tensor *w = sg2_varf(s->v, "%s.weight", name); /* [img_channels,1,1,in] */
     tensor *st = scale(g, style(s, name, row), 1 / sqrtf((float)w->dim[3]), 0);
-    x = cast(g, sg2_modulated_conv(g, x, w, st, false, 1, NULL, s->half), DT_F32);
+    x = cast(g, sg2_modulated_conv(g, x, w, st, false, 1, NULL, s->o.half), DT_F32);
     return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LINEAR, 1, s->limit);
 }
 
@@ -56,7 +55,6 @@ tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o
     tensor *x = NULL, *img = NULL;
     char name[48];
     for (int res = 4; res <= c->res; res *= 2) {
-        s.half = o.half && res > 4; /* at 4x4 16 bit saves nothing */
         if (res == 4) {
             int C = sg2_channels(c, 4);
             x = reshape(g, sg2_var(v, "synthesis.b4.const"), 4, 1, 4, 4, C);
