@@ -79,6 +79,20 @@ template <int TAPS_, int UP_, int DOWN_, int TILE_> struct axis {
     static const int READS = ((TILE - 1) * DOWN + TAPS - 1) / UP + 1; /* pixels that a tile meets */
 };
 
+template <typename T, int V, int READS> __device__ static void read_row(lanes<T, V> in[READS], const T *x, int h, int left, const fir_args &a) {
+    bool there = h >= 0 && h < a.H;
+#pragma unroll
+    for (int s = 0; s < READS; s++) {
+        int w = left + s;
+        if (there && w >= 0 && w < a.W)
+            in[s] = load<T, V>(x + ((int64_t)h * a.W + w) * a.C);
+        else
+#pragma unroll
+            for (int v = 0; v < V; v++)
+                in[s].x[v] = from_float<T>(0);
+    }
+}
+
 /* At up 2 tiles and pads must be even, so that a tile begins at a sample. C in multiples of V. */
 template <typename T, int V, class Y, class X>
 __global__ static void __launch_bounds__(128) fir_tile(const T *x, const float *f, T *y, const __grid_constant__ fir_args a, int64_t threads) {
@@ -107,22 +121,12 @@ __global__ static void __launch_bounds__(128) fir_tile(const T *x, const float *
             for (int v = 0; v < V; v++)
                 sum[p][q][v] = 0;
     x += (int64_t)n * a.H * a.W * a.C + c;
+    lanes<T, V> in[X::READS], next[X::READS];
+    read_row<T, V, X::READS>(in, x, top, left, a);
 #pragma unroll
     for (int r = 0; r < Y::READS; r++) {
-        int h = top + r;
-        if (h < 0 || h >= a.H)
-            continue;
-        lanes<T, V> in[X::READS];
-#pragma unroll
-        for (int s = 0; s < X::READS; s++) {
-            int w = left + s;
-            if (w >= 0 && w < a.W)
-                in[s] = load<T, V>(x + ((int64_t)h * a.W + w) * a.C);
-            else
-#pragma unroll
-                for (int v = 0; v < V; v++)
-                    in[s].x[v] = from_float<T>(0);
-        }
+        if (r + 1 < Y::READS) /* on its way while this row is summed */
+            read_row<T, V, X::READS>(next, x, top + r + 1, left, a);
 #pragma unroll
         for (int s = 0; s < X::READS; s++)
 #pragma unroll
@@ -135,6 +139,9 @@ __global__ static void __launch_bounds__(128) fir_tile(const T *x, const float *
                         for (int v = 0; v < V; v++)
                             sum[p][q][v] = fmaf(g[k * X::TAPS + j], to_float(in[s].x[v]), sum[p][q][v]);
                 }
+#pragma unroll
+        for (int s = 0; s < X::READS; s++)
+            in[s] = next[s];
     }
 #pragma unroll
     for (int p = 0; p < Y::TILE; p++)
