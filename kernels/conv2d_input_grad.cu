@@ -1,7 +1,11 @@
 /* conv2d_input_grad.cu - see conv2d_input_grad.h. */
 #include "kernels/conv_cudnn.cuh"
+#include "kernels/conv_narrow.cuh"
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
+    struct narrow n;
+    if (narrow_of(c, &c->out[0], &c->in[0], &c->in[1], &n))
+        return ST_OK;
     struct conv_state *s = conv_describe(c, &c->out[0], &c->in[0], &c->in[1]);
     cudnnHandle_t dnn = cuda(context)->dnn;
     c->state = s;
@@ -19,6 +23,13 @@ static enum status prepare(void *context, struct kernel_call *c, struct error *e
 static void run(void *context, const struct kernel_call *c) {
     const struct conv_state *s = (const struct conv_state *)c->state;
     const float one = 1, zero = 0;
+    if (!s) {
+        struct narrow n;
+        narrow_of(c, &c->out[0], &c->in[0], &c->in[1], &n);
+        bool expands = c->in[0].dim[3] < c->out[0].dim[3];
+        CUDA_BY_TYPE(c->in[0].dtype, narrow_apply, cuda(context), &n, expands, c->in[0].data, c->in[1].data, c->out[0].data);
+        return;
+    }
     CUDNN_CHECK(cudnnConvolutionBackwardData(cuda(context)->dnn, &one, s->w, c->in[1].data, s->y, c->in[0].data, s->conv,
                                              (cudnnConvolutionBwdDataAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->x, c->out[0].data));
 }

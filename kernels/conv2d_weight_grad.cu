@@ -1,6 +1,7 @@
 /* conv2d_weight_grad.cu - see conv2d_weight_grad.h. With 16-bit operands cuDNN delivers a 16-bit gradient, accumulated in float32
  * and rounded once; it is widened to the F32 that the contract asks for. */
 #include "kernels/conv_cudnn.cuh"
+#include "kernels/conv_narrow.cuh"
 
 template <typename T> __global__ static void widen_kernel(const T *in, float *out, int64_t n) {
     int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x;
@@ -18,6 +19,11 @@ static int64_t narrow_bytes(const struct kernel_call *c) {
 }
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
+    struct narrow n;
+    if (narrow_of(c, &c->in[0], &c->in[1], &c->out[0], &n)) {
+        c->workspace_bytes = (int64_t)NARROW_BLOCKS * n.t * n.W * 4;
+        return ST_OK;
+    }
     struct conv_state *s = conv_describe(c, &c->in[0], &c->in[1], &c->out[0]);
     cudnnHandle_t dnn = cuda(context)->dnn;
     c->state = s;
@@ -37,6 +43,13 @@ static enum status prepare(void *context, struct kernel_call *c, struct error *e
 static void run(void *context, const struct kernel_call *c) {
     const struct conv_state *s = (const struct conv_state *)c->state;
     const float one = 1, zero = 0;
+    if (!s) {
+        struct narrow n;
+        narrow_of(c, &c->in[0], &c->in[1], &c->out[0], &n);
+        bool first = c->in[0].dim[3] < c->in[1].dim[3];
+        CUDA_BY_TYPE(c->in[0].dtype, narrow_weight, cuda(context), &n, c->in[!first].data, c->in[first].data, c->workspace, c->out[0].data);
+        return;
+    }
     int64_t narrow = narrow_bytes(c);
     void *dw = narrow ? c->workspace : c->out[0].data;
     CUDNN_CHECK(cudnnConvolutionBackwardFilter(cuda(context)->dnn, &one, s->x, c->in[0].data, s->y, c->in[1].data, s->conv,
