@@ -122,6 +122,10 @@ bench:
 	$(SUB) models
 	$(SUB) -j$(JOBS) bench-programs
 	@PATH="$(CURDIR)/$(BUILD)/bin:$(CURDIR)/$(BUILD)/bench:$$PATH" tests/bench/bench.sh '$(PHOTOS)'
+# Training and generation on a GPU; rows by name with BENCH_ROWS='train-1024-stylegan2 ...'
+bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda
+	@$(BUILD)/bench/bench_cuda --json $(BUILD)/bench-cuda.json $(BENCH_ROWS)
+	@echo 'as JSON: $(BUILD)/bench-cuda.json'
 
 # ---- installing ----
 install: all
@@ -144,6 +148,7 @@ help:
 	@echo 'make demo       photographs to faces, all set-up included; PHOTOS=folder for your own'
 	@echo 'make test       every test, all set-up included'
 	@echo 'make bench      measured speed of every stage'
+	@echo 'make bench-cuda measured speed of training and generation on a GPU'
 	@echo 'make deps       install the Debian packages (as root or with sudo)'
 	@echo 'make models     fetch the face models into models/ (MODELS=folder: take them from there)'
 	@echo 'make install    PREFIX=/usr/local DESTDIR='
@@ -152,5 +157,5 @@ help:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 -include $(wildcard $(BUILD)/cuda/*/*.d $(BUILD)/cuda/*/*/*.d)
-.PHONY: all cuda test-programs bench-programs deps test-deps models demo test bench install uninstall clean help
+.PHONY: all cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
 .SECONDARY:
