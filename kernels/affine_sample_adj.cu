@@ -2,8 +2,8 @@
  * read by the outputs whose position lies within one pixel of it, a parallelogram in (p,q) found by inverting the affine map. Its
  * bounding box, widened by half a pixel against rounding, is searched; the weights come from the very function that sampled.
  *
- * One thread a pixel. Most pixels of a padded, upsampled picture are read by nobody: the box misses the output, and the thread only
- * writes zeros. A map without area (all zeros, say) has no inverse: pixels that its image comes near search everything. */
+ * One thread a pixel. Most pixels of a padded, upsampled picture are read by nobody: the box misses the output, and they keep the
+ * zeros that the picture is filled with first. A map without area (all zeros, say) has no inverse: pixels that its image comes near search everything. */
 #include "kernels/cuda.h"
 #include "kernels/affine_position.h"
 
@@ -38,6 +38,8 @@ template <typename T> __global__ static void sample_adj_kernel(const T *dy, cons
     } else if (!comes_near(b0, a00, a01, Q, P, (float)w) || !comes_near(b1, a10, a11, Q, P, (float)h)) {
         p1 = -1;
     }
+    if (p0 > p1 || q0 > q1)
+        return;
     dy += (int64_t)b * P * Q * C;
     dx += (((int64_t)b * H + h) * W + w) * C;
     for (int c0 = 0; c0 < C; c0 += CHANNELS) {
@@ -69,6 +71,7 @@ template <typename T> static void launch(struct cuda_context *c, const struct ke
     dim3 grid(cuda_grid(x->dim[2], 128), (unsigned)x->dim[1], (unsigned)x->dim[0]);
     if (!operand_count(x))
         return;
+    CUDA_CHECK(cudaMemsetAsync(x->data, 0, (size_t)operand_count(x) * sizeof(T), c->stream));
     sample_adj_kernel<<<grid, 128, 0, c->stream>>>((const T *)y->data, (const float *)k->in[1].data, (T *)x->data, (int)x->dim[1],
                                                    (int)x->dim[2], (int)x->dim[3], (int)y->dim[1], (int)y->dim[2]);
     CUDA_CHECK(cudaGetLastError());

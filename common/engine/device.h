@@ -62,6 +62,6 @@ void program_print(const struct program *p, FILE *out);
 /* Runs with each launch timed by itself (on a GPU, eight times over); prints the table of time by op, sorted. For `--profile` and
  * benchmarks: what the program writes means nothing afterwards. */
 void program_profile(struct program *p, FILE *out);
-double program_conv_seconds(struct program *p); /* the same of the convolutions alone, added up */
+double program_conv_seconds(struct program *p); /* of the convolutions alone, run one after another */
 
 #endif

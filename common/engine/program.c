@@ -214,25 +214,46 @@ static int slower_first(const void *a, const void *b) {
     return (x->seconds < y->seconds) - (x->seconds > y->seconds);
 }
 
-/* Seconds of unit i. Where work is queued (GPUs) it is run often enough to drown the launch; results that are written in place
- * drift, which costs nothing but their meaning. */
-static double time_unit(struct program *p, int i) {
-    int repeats = p->device->backend->capture_begin ? 8 : 1;
+/* Seconds of `n` units in order. Where the backend captures they are captured several times over and replayed, so that queueing them
+ * costs what it costs in a run; results that are written in place drift, which costs nothing but their meaning. */
+static double time_units(struct program *p, const int *unit, int n) {
+    const struct backend *b = p->device->backend;
+    void *context = p->device->context, *captured = NULL;
+    int repeats = b->capture_begin ? 8 : 1;
+    bool capture = b->capture_begin && b->capture_begin(context, NULL) == ST_OK;
+    if (capture) {
+        for (int k = 0; k < repeats; k++)
+            for (int i = 0; i < n; i++)
+                launch(p, unit[i], unit[i] + 1);
+        if (b->capture_end(context, &captured, NULL) != ST_OK)
+            captured = NULL;
+    }
+    if (captured)
+        b->replay(context, captured);
     device_sync(p->device);
     double start = seconds();
-    for (int k = 0; k < repeats; k++)
-        launch(p, i, i + 1);
+    if (captured)
+        b->replay(context, captured);
+    else
+        for (int k = 0; k < repeats; k++)
+            for (int i = 0; i < n; i++)
+                launch(p, unit[i], unit[i] + 1);
     device_sync(p->device);
-    return (seconds() - start) / repeats;
+    double spent = (seconds() - start) / repeats;
+    if (captured)
+        b->captured_free(context, captured);
+    return spent;
 }
 
 double program_conv_seconds(struct program *p) {
-    double total = 0;
+    int *unit = xcalloc((size_t)p->n + 1, sizeof *unit), n = 0;
     make_ready(p);
     for (int i = p->n_constant; i < p->n; i++)
         if (p->call[i].op == OP_conv2d || p->call[i].op == OP_conv2d_input_grad || p->call[i].op == OP_conv2d_weight_grad)
-            total += time_unit(p, i);
-    return total;
+            unit[n++] = i;
+    double spent = n ? time_units(p, unit, n) : 0;
+    free(unit);
+    return spent;
 }
 
 struct unit_time {
@@ -277,7 +298,7 @@ void program_profile(struct program *p, FILE *out) {
     make_ready(p);
     launch(p, p->n_constant, p->n); /* kernels are loaded when first used */
     for (int i = p->n_constant; i < p->n; i++) {
-        double spent = time_unit(p, i);
+        double spent = time_units(p, &i, 1);
         each[i - p->n_constant] = (struct unit_time){i, spent};
         struct op_time *o = &t[p->call[i].op];
         o->launches++;

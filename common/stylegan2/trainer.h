@@ -103,7 +103,7 @@ struct trainer_phase {
     const char *name;
     int every, launches;          /* iterations from run to run; launches a run */
     double flops, seconds;        /* of one run */
-    double conv_seconds;          /* of its convolutions alone, each timed by itself */
+    double conv_seconds;          /* of its convolutions alone, one after another */
 };
 bool trainer_time_phase(struct trainer *t, int phase, int repeats, struct trainer_phase *out);
 void trainer_print_plan(struct trainer *t, FILE *out); /* per phase: launches, FLOPs, memory */
