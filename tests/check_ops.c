@@ -56,7 +56,7 @@ static void check_modconv(struct check_graph *c) {
 
 static void check_mbstd(struct check_graph *c) {
     tensor *x = check_input(c, "mbstd.x");
-    tensor *y = sg2_minibatch_std(c->g, x, 4, 1);
+    tensor *y = sg2_minibatch_std(c->g, x, 1, 4, 1);
     check_expect(c, "mbstd.group4_ch1", slice(c->g, y, 3, x->dim[3], 1), TOLERANCE);
 }
 

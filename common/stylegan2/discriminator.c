@@ -26,6 +26,10 @@ static tensor *layer(struct sg2_vars *v, const char *name, tensor *x, int down, 
 }
 
 tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half) {
+    return sg2_discriminator_parts(v, img, c, 1, half);
+}
+
+tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
     struct graph *g = v->g;
     const struct sg2_config *k = &v->net->config;
     const float sqrt_half = sqrtf(0.5f);
@@ -46,7 +50,7 @@ tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half)
     }
     x = cast(g, x, DT_F32);
     if (k->mbstd_channels > 0)
-        x = sg2_minibatch_std(g, x, k->mbstd_group, k->mbstd_channels);
+        x = sg2_minibatch_std(g, x, parts, k->mbstd_group, k->mbstd_channels);
     x = cast(g, layer(v, "b4.conv", x, 1, true, SG2_LRELU, 1, half), DT_F32);
     static const int channels_first[4] = {0, 3, 1, 2}; /* b4.fc.weight counts its inputs as [C,4,4] */
     x = reshape(g, permute(g, x, channels_first), 2, (int)x->dim[0], -1);

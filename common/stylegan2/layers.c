@@ -147,20 +147,20 @@ tensor *sg2_modulated_conv(struct graph *g, tensor *x, tensor *w, tensor *s, boo
     return mul(g, y, reshape(g, d, 4, n, 1, 1, out));
 }
 
-tensor *sg2_minibatch_std(struct graph *g, tensor *x, int group, int channels) {
-    int N = (int)x->dim[0], H = (int)x->dim[1], W = (int)x->dim[2], C = (int)x->dim[3];
+tensor *sg2_minibatch_std(struct graph *g, tensor *x, int parts, int group, int channels) {
+    int P = parts, N = (int)x->dim[0] / P, H = (int)x->dim[1], W = (int)x->dim[2], C = (int)x->dim[3];
     int G = group > 0 && group < N ? group : N, M = N / G, F = channels, c = C / F;
-    if (N % G) {
+    if (x->dim[0] % P || N % G) {
         fprintf(stderr, "stylegan2: a batch of %d does not split into groups of %d for the minibatch standard deviation\n", N, G);
         abort();
     }
-    tensor *y = reshape(g, x, 4, G, M, H * W, C);
-    y = sub(g, y, mean_axes(g, y, 1u << 0));
-    y = sqrt1(g, scale(g, mean_axes(g, square(g, y), 1u << 0), 1, 1e-8f)); /* [1,M,HW,C] */
-    y = reshape(g, y, 4, M, H * W, F, c);
-    y = mean_axes(g, y, 1u << 1 | 1u << 3);                                /* [M,1,F,1] */
-    y = reshape(g, y, 5, 1, M, 1, 1, F);
-    y = broadcast(g, y, 5, (const int64_t[]){G, M, H, W, F});
-    y = reshape(g, y, 4, N, H, W, F); /* sample n belongs to group n mod M */
+    tensor *y = reshape(g, x, 5, P, G, M, H * W, C);
+    y = sub(g, y, mean_axes(g, y, 1u << 1));
+    y = sqrt1(g, scale(g, mean_axes(g, square(g, y), 1u << 1), 1, 1e-8f)); /* [P,1,M,HW,C] */
+    y = reshape(g, y, 5, P, M, H * W, F, c);
+    y = mean_axes(g, y, 1u << 2 | 1u << 4);                                /* [P,M,1,F,1] */
+    y = reshape(g, y, 6, P, 1, M, 1, 1, F);
+    y = broadcast(g, y, 6, (const int64_t[]){P, G, M, H, W, F});
+    y = reshape(g, y, 4, P * N, H, W, F); /* sample n of a part belongs to group n mod M */
     return concat(g, (tensor *[]){x, y}, 2, 3);
 }

@@ -42,8 +42,9 @@ tensor *sg2_up2(struct graph *g, tensor *x, tensor *f);
  * up 1 or 2 (k = 3: transposed convolution, then FIR f). Never expands the weight: inputs are scaled by s, outputs by
  * d[n,o] = rsqrt(sum_i s[n,i]^2 q[o,i] + 1e-8), q[o,i] = sum_k w[o,k,i]^2. The result is 16-bit where `half`. */
 tensor *sg2_modulated_conv(struct graph *g, tensor *x, tensor *w, tensor *s, bool demodulate, int up, tensor *f, bool half);
-/* Standard deviation over groups as extra channels: x [N,H,W,C] -> [N,H,W,C+channels]. */
-tensor *sg2_minibatch_std(struct graph *g, tensor *x, int group, int channels);
+/* Standard deviation over groups as extra channels: x [N,H,W,C] -> [N,H,W,C+channels]. The batch is `parts` batches one after
+ * another, which have no group in common. */
+tensor *sg2_minibatch_std(struct graph *g, tensor *x, int parts, int group, int channels);
 /* x [N,C] times rsqrt(mean over C of x^2 + 1e-8) */
 tensor *sg2_normalise(struct graph *g, tensor *x);
 

@@ -95,6 +95,8 @@ struct sg2_synthesis_opt {
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);
 /* img [N,res,res,C], c [N,c_dim] or NULL -> logits [N,1] */
 tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half);
+/* The same for `parts` batches of one size, one after another: as if each had come alone, at the speed of a large batch. */
+tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half);
 
 /* Float picture -> 8 bit: x*127.5 + 128, clamped to 0..255, truncated (DESIGN section 5). n values. */
 void sg2_to_u8(const float *x, uint8_t *out, int64_t n);

@@ -171,8 +171,13 @@ static void build_dmain(struct build *b) {
     struct trainer *t = b->t;
     tensor *ws, *w;
     tensor *img = generate(b, &ws, &w);
-    tensor *fake = discriminate(b, t->augment_fake[DMAIN], img, labels(b, t->at.labels[DMAIN]));
-    tensor *real = discriminate(b, t->augment_real[DMAIN], reals(b), labels(b, t->at.labels_real));
+    tensor *pictures[2] = {img, reals(b)}, *classes[2] = {labels(b, t->at.labels[DMAIN]), labels(b, t->at.labels_real)};
+    if (t->augment_fake[DMAIN]) {
+        pictures[0] = augment_graph(t->augment_fake[DMAIN], g, pictures[0]);
+        pictures[1] = augment_graph(t->augment_real[DMAIN], g, pictures[1]);
+    }
+    tensor *logits = sg2_discriminator_parts(b->vd, concat(g, pictures, 2, 0), classes[0] ? concat(g, classes, 2, 0) : NULL, 2, t->half);
+    tensor *fake = slice(g, logits, 0, 0, b->batch), *real = slice(g, logits, 0, b->batch, b->batch);
     tensor *loss = sg2_loss_dmain(g, fake, real);
     count(b, S_D_LOSS, loss);
     count(b, S_SCORES_FAKE, mean_all(g, fake));
