@@ -179,7 +179,7 @@ static const void *find(const char *text) {
     return NULL;
 }
 
-/* magic and shift with n / d = (umulhi(magic, n) + n) >> shift for all n < 2^31. */
+/* magic and shift with n / d = (umulhi(magic, n) + n) >> shift for all n < 2^32 (the sum takes 33 bits). */
 static void divisor(uint32_t d, uint32_t *magic, uint32_t *shift) {
     *shift = 0;
     while (*shift < 31 && (1u << *shift) < d)

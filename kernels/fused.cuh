@@ -50,7 +50,7 @@ struct fused_args {
     const void *in[MAX_IN];
     void *out[4];
     uint32_t groups;                                              /* elements / width */
-    uint32_t dim[MAX_DIM], magic[MAX_DIM], shift[MAX_DIM];        /* division by dim: (umulhi(magic, n) + n) >> shift, n < 2^31 */
+    uint32_t dim[MAX_DIM], magic[MAX_DIM], shift[MAX_DIM];        /* division by dim: (umulhi(magic, n) + n) >> shift */
     uint32_t stride[MAX_IN][MAX_DIM];
     float number[2 * FUSED_MAX_OPS];
 };
@@ -65,7 +65,7 @@ struct fused_entry {
 template <int D> __device__ static __forceinline__ void fused_position(const fused_args &a, uint32_t at, uint32_t (&i)[D]) {
 #pragma unroll
     for (int d = D - 1; d > 0; d--) {
-        uint32_t q = (__umulhi(a.magic[d], at) + at) >> a.shift[d];
+        uint32_t q = (uint32_t)(((uint64_t)__umulhi(a.magic[d], at) + at) >> a.shift[d]);
         i[d] = at - q * a.dim[d];
         at = q;
     }

@@ -80,7 +80,7 @@ static inline enum walk fused_walk(const struct fused_program *f, int input, int
     return last == 0 ? WALK_COLUMN : width == 1 || (last == 1 && aligned) ? WALK_ROW : WALK_EACH;
 }
 
-/* False when there can be no kernel: an element type or a size (2^31 elements) that only the interpreter takes. */
+/* False when there can be no kernel: an element type or a size (2^32 elements) that only the interpreter takes. */
 static inline bool fused_pattern_of(const struct kernel_call *c, struct fused_pattern *p) {
     const struct fused_program *f = c->fused;
     int64_t total = 1, last = f->ndim > 0 ? f->dim[f->ndim - 1] : 1;
@@ -99,7 +99,7 @@ static inline bool fused_pattern_of(const struct kernel_call *c, struct fused_pa
         if (!fused_type_letter(c->out[k].dtype) || c->out[k].dtype == DT_U8)
             return false;
     }
-    if (f->ndim < 1 || total >= INT32_MAX)
+    if (f->ndim < 1 || total > UINT32_MAX - 64)
         return false;
     p->width = narrow && (strided ? last : total) % 8 == 0 ? 8 : total % 4 == 0 ? 4 : 1;
     p->ndim = strided ? f->ndim : 0;
