@@ -42,7 +42,7 @@ row "face-align, $m photographs of 12 megapixels, pictures/s" "$(calc %.1f "$m /
 i=0
 while [ $((i * n)) -lt 6000 ]; do cat "$dir/align.out"; i=$((i + 1)); done >"$dir/many.tar"
 timed pack sh -c "pack-lmdb --quiet --codec jpg --size 128 $dir/many.lmdb < $dir/many.tar"
-count=$(pack-lmdb ls --json "$dir/many.lmdb" | sed -n 's/.*"length": *\([0-9]*\).*/\1/p' | head -n 1)
+count=$(pack-lmdb ls --json "$dir/many.lmdb" | sed -n 's/.*"length":[^0-9]*\([0-9]*\).*/\1/p' | head -n 1)
 row "pack-lmdb, $count pictures of 128x128 to JPEG, pictures/s" "$(calc %.0f "$count / $seconds")" '>= 1000'
 
 # ---- sg2-train: 32x32, at most 64 channels, everything on ----
