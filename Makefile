@@ -47,7 +47,8 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 
-all: $(PROGRAMS:%=$(BUILD)/bin/%) $(if $(SAN),,$(PLUGIN))
+programs: $(PROGRAMS:%=$(BUILD)/bin/%)
+all: programs $(if $(SAN),,$(PLUGIN))
 
 $(BUILD)/obj/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -106,7 +107,7 @@ JOBS ?= $(shell nproc)
 demo:
 	$(SUB) deps
 	$(SUB) models
-	$(SUB) -j$(JOBS) all
+	$(SUB) -j$(JOBS) programs
 	@PATH="$(CURDIR)/$(BUILD)/bin:$$PATH" pipelines/demo.sh '$(PHOTOS)' '$(DEMO)'
 test:
 	$(SUB) test-deps
@@ -157,5 +158,5 @@ help:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 -include $(wildcard $(BUILD)/cuda/*/*.d $(BUILD)/cuda/*/*/*.d)
-.PHONY: all cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
+.PHONY: all programs cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
 .SECONDARY:
