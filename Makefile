@@ -47,8 +47,8 @@ UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 
-programs: $(PROGRAMS:%=$(BUILD)/bin/%)
 all: programs $(if $(SAN),,$(PLUGIN))
+programs: $(PROGRAMS:%=$(BUILD)/bin/%)
 
 $(BUILD)/obj/%.c.o: %.c
 	@mkdir -p $(@D)
