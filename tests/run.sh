@@ -52,12 +52,18 @@ for t in "$SAN_BUILD"/tests/fuzz_*; do
     if timeout 600 "$t" "tests/fuzz/corpus/${name#fuzz_}" >"$logs/log" 2>&1; then echo "ok fuzz" >>"$logs/log"; s=0; else s=1; fi
     tally "$name (sanitized)" $s "$logs/log" '^ok fuzz' '^never$'
 done
-for t in tests/programs/*.bats; do
-    name=$(basename "$t" .bats)
-    match "$name" || continue
-    SECONDS=0
-    timeout 1200 bats --tap "$t" >"$logs/log" 2>&1
-    tally "$name" $? "$logs/log" '^ok ' '^not ok '
-done
+programs() { # BUILD TAG: the program tests of that build
+    for t in tests/programs/*.bats; do
+        name=$(basename "$t" .bats)
+        match "$name" || continue
+        # under the sanitizers, the programs that take untrusted bytes; training and scoring have their unit tests there
+        [ -z "$2" ] || case $name in manners | formats | face-* | pack-lmdb | sg2-gen) ;; *) continue ;; esac
+        SECONDS=0
+        BUILD=$1 timeout 1200 bats --tap "$t" >"$logs/log" 2>&1
+        tally "$name$2" $? "$logs/log" '^ok ' '^not ok '
+    done
+}
+programs "$BUILD" ''
+programs "$SAN_BUILD" ' (sanitized)'
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]
