@@ -19,19 +19,23 @@ stage() { # NAME COMMAND...: runs it and notes how long it took
     printf '%s\t%s\n' "$name" "$(($(date +%s) - started))" >>"$out/times.tsv"
 }
 
-# A handful of photographs is no dataset: each is then taken at several scales, and mirrored.
+# A handful of photographs is no dataset: each is then taken at several scales, and mirrored. A sample's key is its path, so each
+# scale reads the photographs through a link of its own name.
 pack() {
     if [ "$(find "$photos" -name '*.*' -type f | wc -l)" -ge 64 ]; then
         face-align --size 64 --rejects "$out/rejects.jsonl" "$photos" | pack-lmdb --resume --size 32 "$out/faces.lmdb"
         return
     fi
-    rm -rf "$out/faces.lmdb"
+    rm -rf "$out/faces.lmdb" "$out/at"
+    mkdir "$out/at"
     add=
-    for scale in 0.85 0.9 0.95 1 1.05 1.1 1.15 1.2 1.25 1.3; do
-        face-align --quiet --scale $scale --size 64 --rejects "$out/rejects.jsonl" "$photos" | face-crop --quiet --flip both |
-            pack-lmdb --quiet $add --size 32 "$out/faces.lmdb"
+    for scale in 0.9 1 1.1 1.2 1.3; do
+        ln -s "$(cd "$photos" && pwd)" "$out/at/$scale"
+        (cd "$out/at" && find "$scale/" -type f ! -name '*.md' | sort | face-align --quiet --scale $scale --size 64 -) |
+            face-crop --quiet --flip both | pack-lmdb --quiet $add --size 32 "$out/faces.lmdb"
         add=--append
     done
+    rm -r "$out/at"
 }
 settings='--batch 8 --fmaps 0.0625 --channel-max 64 --z-dim 64 --w-dim 64 --map-depth 2 --glr 0.005 --dlr 0.005 --gamma 0.05
     --ema-kimg 2 --noise none --mix 0 --pl-interval 16 --mirror --aug ada --ada-kimg 100 --tick 1 --snap 4'
@@ -52,7 +56,9 @@ halves() {
     rm -rf "$out/a" "$out/b"
     mkdir -p "$out/b"
     pack-lmdb unpack --quiet --out "$out/a" "$out/faces.lmdb"
-    ls "$out/a"/*.jpg | awk 'NR % 2 == 0' | while read -r f; do mv "$f" "$out/b/"; done
+    find "$out/a" -name '*.jpg' | sort | awk 'NR % 2 == 0 { print NR "\t" $0 }' | while IFS="$(printf '\t')" read -r i f; do
+        mv "$f" "$out/b/$i.jpg"
+    done
     fid-score --features dlib-face --json --no-cache --ref "$out/a" "$out/b" | row 'real pictures, one half against the other' "$((count / 2)) each"
     rm -rf "$out/a" "$out/b"
 }

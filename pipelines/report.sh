@@ -59,7 +59,7 @@ curve() {
         for (i = 1; i <= n; i++) {
             printf "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\" points=\"", colour[i]
             for (k = 1; k <= count[i]; k++) printf "%.1f,%.1f ", L + W * X[i, k] / xmax, T + H - H * (Y[i, k] - ymin) / (ymax - ymin)
-            printf "\"/><text x=\"%d\" y=\"%d\" class=\"a\" fill=\"%s\">%s</text>\n", L + (i - 1) * 110, T + H + 27, colour[i], name[i]
+            printf "\"/><text x=\"%d\" y=\"%d\" class=\"a\" style=\"fill:%s\">%s</text>\n", L + (i - 1) * 110, T + H + 27, colour[i], name[i]
         }
         print "</svg>"
     }' "$run/stats.jsonl"
@@ -105,7 +105,7 @@ for last in "$@"; do :; done
 [ "$1" = "$last" ] && [ $# -eq 1 ] || picture "$last" "$(basename "$last" .png): at the end"
 echo '</div><h2>Training</h2><div class="grid">'
 curve 'losses' Loss/G/loss Loss/D/loss
-curve 'sign of the discriminator on real pictures (0.6 is the ADA target)' Loss/signs/real
+curve 'sign of D on real pictures (target of ADA: 0.6)' Loss/signs/real
 curve 'augmentation probability' Progress/augment
 curve 'R1 penalty' Loss/r1_penalty
 curve 'path length penalty' Loss/pl_penalty
