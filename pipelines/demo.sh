@@ -46,7 +46,7 @@ untrained() { sg2-train --quiet --data "$out/faces.lmdb" --out "$out/untrained" 
 
 # Every score compares as many pictures on both sides, so that the rows can be compared with each other.
 row() { # WHAT NOTE < JSON
-    sed -n 's/.*"fid": *\([0-9.e+-]*\).*/\1/p' | head -n 1 | awk -v what="$1" -v note="$2" '{ printf "%s\t%.4f\t%s\n", what, $1, note }' >>"$out/scores.tsv"
+    sed -n 's/.*"fid": *\([0-9.e+-]*\).*/\1/p' | head -n 1 | awk -v what="$1" -v note="$2" '{ printf "%s\t%.4f\t%s\n", what, $1, note } END { exit NR == 0 }' >>"$out/scores.tsv"
 }
 score() { # WHAT NETWORK
     sg2-gen --quiet --network "$2" --seeds "0-$((count - 1))" | fid-score --features dlib-face --json --ref "$out/faces.lmdb" - |
