@@ -135,6 +135,7 @@ install: all
 	if [ -f '$(PLUGIN)' ]; then install -d $(DESTDIR)$(PREFIX)/lib && install $(PLUGIN) $(DESTDIR)$(PREFIX)/lib; fi
 	install -m 644 $(PROGRAMS:%=stages/%.1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install pipelines/*.sh $(DESTDIR)$(PREFIX)/share/facemill/pipelines
+	install -m 644 pipelines/models.sha256 pipelines/experiment.mk $(DESTDIR)$(PREFIX)/share/facemill/pipelines
 	if ls models/*.dat >/dev/null 2>&1; then install -d $(DESTDIR)$(PREFIX)/share/facemill/models && \
 		install -m 644 models/*.dat $(DESTDIR)$(PREFIX)/share/facemill/models; fi
 uninstall:
