@@ -1,5 +1,5 @@
 /* trainer.h - one training state and its step: the schedule of StyleGAN2-ADA (DESIGN section 6). Knows no files: data comes in as
- * pixels, state goes out tensor by tensor (see trainer_visit).
+ * pixels, state goes out tensor by tensor (see trainer_items).
  *
  * Losses: non-saturating logistic; R1 (Mescheder et al. 2018) every d_reg_interval; path length regularisation (Karras et al.
  * 2020, appendix B) every g_reg_interval; adaptive discriminator augmentation (Karras et al. 2020b). All random numbers come
