@@ -333,7 +333,7 @@ int main(int argc, char **argv) {
         cli_progress_end(&w.progress);
         if (w.save_w && (fclose(w.save_w) != 0 || rename(save_w_name, o.save_w) != 0))
             cli_die("%s: %s", o.save_w, strerror(errno));
-        double flops = program_get_info(sg2_generator_program(w.generator)).flops / w.batch;
+        double flops = program_get_info(sg2_generator_program(w.generator)).flops / sg2_generator_batch(w.generator);
         cli_info("%lld pictures in %.1f s: %.1f a second, %.1f GFLOP/s", (long long)w.progress.done, spent,
                  (double)w.progress.done / spent, (double)w.progress.done * flops / spent * 1e-9);
     }

@@ -88,6 +88,8 @@ struct sg2_synthesis_opt {
     enum sg2_noise noise;
     tensor *noise_key; /* for SG2_NOISE_RANDOM, U64: [2] = {seed, index of the first image}, or [N,2] = one such pair an image */
     uint32_t noise_use; /* layer k draws use noise_use + k */
+    const float *noise_scale; /* [num_ws] factors on the noise of each layer, 0 = none there; NULL = 1. Layer = row of w+;
+                               * the last row feeds a ToRGB only and has no noise */
     bool half;          /* activations and convolutions in 16 bit (SG2_HALF); pictures, styles and the rest stay
                          * float32. The CPU has no 16-bit convolution: the trainer and the generator clear it there */
 };
