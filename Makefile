@@ -19,7 +19,7 @@ TEST_PACKAGES := libcmocka-dev bats time python3-numpy python3-pil python3-lmdb 
 comma := ,
 CC = gcc
 CXX = g++
-PC := libturbojpeg libpng libwebp libwebpdemux lmdb libarchive libcjson nettle
+PC := libturbojpeg libpng zlib libwebp libwebpdemux lmdb libarchive libcjson nettle
 # -fno-math-errno lets sqrtf be one vector instruction; nothing here reads errno after it.
 OPT = -O2 -g -march=$(ARCH) -fno-math-errno
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)

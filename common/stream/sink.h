@@ -1,4 +1,4 @@
-/* sink.h - where pictures go: a sample stream, a folder, or one picture file with a grid; written by a thread of its own.
+/* sink.h - where pictures go: a sample stream, a folder, one picture file with a grid, or a video; written by a thread of its own.
  *
  * The caller computes the next pictures while the last ones are encoded and written. The queue is bounded, so memory does not
  * grow with their number (a grid holds its tiles).
@@ -12,11 +12,13 @@
 #define FACEMILL_SINK_H
 
 #include "common/stream/sample.h"
+#include "common/stream/video.h"
 
 struct sink_options {
     const char *path;         /* NULL: sample stream on stdout; a name with a picture's suffix: grid; else a folder */
     enum image_format format; /* IMAGE_UNKNOWN: ppm in a stream, png in a folder, by its name in a file */
     int quality;              /* of jpg and webp */
+    const struct video_options *video; /* not NULL: a video, and what is above does not count */
     int columns, rows;        /* of a grid; 0: about square. Only that columns * rows tiles fit is checked */
     int depth;                /* pictures waiting at most */
 };
