@@ -76,7 +76,7 @@ struct work {
     bool half;         /* convolutions in 16 bit */
     int batch;
     int *labels;       /* [batch] or NULL */
-    float *z;          /* [batch,z_dim] */
+    float *z;          /* [batch,...] seeds' z, or what was read */
     uint64_t *names;   /* [batch] positions in the latent stream */
     uint8_t *pixels;   /* [batch,res,res,C] */
     FILE *save_w;
@@ -174,48 +174,48 @@ static void from_seeds(struct work *w, const uint64_t *seeds, int64_t n) {
     }
 }
 
-/* Which kind of latent an array is; false when none. */
-static bool latent_kind(const struct sg2_config *c, const struct npy *a, const float **z, const float **w, const float **ws) {
-    *z = *w = *ws = NULL;
+/* Which kind of latent an array is: 'z', 'w', '+' for w+, or 0 when none. */
+static char latent_kind(const struct sg2_config *c, const struct npy_rows *a) {
     if (a->ndim == 3 && a->dim[1] == sg2_num_ws(c) && a->dim[2] == c->w_dim)
-        *ws = a->f32;
-    else if (a->ndim == 2 && a->dim[1] == c->w_dim && (o.latent == LATENT_W || c->w_dim != c->z_dim))
-        *w = a->f32;
-    else if (a->ndim == 2 && a->dim[1] == c->z_dim && o.latent == LATENT_AUTO)
-        *z = a->f32;
-    return *z || *w || *ws;
+        return '+';
+    if (a->ndim == 2 && a->dim[1] == c->w_dim && (o.latent == LATENT_W || c->w_dim != c->z_dim))
+        return 'w';
+    return a->ndim == 2 && a->dim[1] == c->z_dim && o.latent == LATENT_AUTO ? 'z' : 0;
 }
 
 static void from_stream(struct work *w) {
     const struct sg2_config *c = &w->config;
-    struct npy a = {0};
+    struct npy_rows a;
     struct error e;
     enum status st;
+    int largest = sg2_num_ws(c) * c->w_dim > c->z_dim ? sg2_num_ws(c) * c->w_dim : c->z_dim;
+    float *rows = w->z = xmalloc((size_t)w->batch * (size_t)largest * sizeof *rows);
     uint64_t position = 0, *names = w->names = xmalloc((size_t)w->batch * sizeof *names);
-    while ((st = npy_read(stdin, "stdin", NPY_F32, &a, &e)) == ST_OK) {
-        const float *z, *plain, *ws;
-        if (!latent_kind(c, &a, &z, &plain, &ws)) {
+    while ((st = npy_rows_open(stdin, "stdin", &a, &e)) == ST_OK) {
+        char kind = latent_kind(c, &a);
+        if (!kind) {
             char shape[128] = "";
             for (int i = 0, at = 0; i < a.ndim; i++)
                 at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%lld", i ? "," : "", (long long)a.dim[i]);
             cli_die("stdin: an array of shape [%s] is no latent of this network: z is [N,%d], w [N,%d], w+ [N,%d,%d]", shape, c->z_dim,
                     c->w_dim, sg2_num_ws(c), c->w_dim);
         }
-        if (z && c->c_dim > 0 && !w->labels)
+        if (kind == 'z' && c->c_dim > 0 && !w->labels)
             cli_usage("the network has %d classes: say which with --class", c->c_dim);
-        int64_t n = a.dim[0], row = n ? a.count / n : 0;
-        for (int64_t i = 0; i < a.count; i++)
-            if (!isfinite(a.f32[i]))
-                cli_die("stdin: row %lld of an array holds a value that is not finite", (long long)(i / row));
-        begin_w(w, n);
-        for (int64_t at = 0; at < n; at += w->batch) {
-            int64_t m = n - at < w->batch ? n - at : w->batch;
+        begin_w(w, a.rows);
+        while (a.left) {
+            int64_t m = a.left < w->batch ? a.left : w->batch, first = a.rows - a.left;
+            if (npy_rows_read(&a, rows, m, &e) != ST_OK)
+                cli_die("%s", e.text);
+            for (int64_t i = 0; i < m * a.row; i++)
+                if (!isfinite(rows[i]))
+                    cli_die("stdin: row %lld of an array holds a value that is not finite", (long long)(first + i / a.row));
             for (int64_t i = 0; i < m; i++)
                 names[i] = position++;
-            generate(w, &(struct sg2_latents){.n = m, .z = z ? z + at * row : NULL, .w = plain ? plain + at * row : NULL,
-                                              .ws = ws ? ws + at * row : NULL}, names);
+            generate(w, &(struct sg2_latents){.n = m, .z = kind == 'z' ? rows : NULL, .w = kind == 'w' ? rows : NULL,
+                                              .ws = kind == '+' ? rows : NULL}, names);
         }
-        npy_free(&a);
+        npy_rows_close(&a);
     }
     if (st != ST_END)
         cli_die("%s", e.text);
