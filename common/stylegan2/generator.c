@@ -89,13 +89,17 @@ enum status sg2_generator_create(struct sg2_generator **gen, struct device *d, s
     s->w = buffer_create(d, B * k->w_dim * 4, "w");
     s->ws = buffer_create(d, B * s->num_ws * k->w_dim * 4, "ws");
     s->key = buffer_create(d, B * 16, "noise key");
-    s->img = buffer_create(d, B * s->pixels * 4, "img");
-    s->bytes = buffer_create(d, B * s->pixels, "bytes");
+    if (o->mapping_only) {
+        s->pixels = 0;
+    } else {
+        s->img = buffer_create(d, B * s->pixels * 4, "img");
+        s->bytes = buffer_create(d, B * s->pixels, "bytes");
+    }
     int64_t row = max64(max64(k->z_dim, k->c_dim), max64((int64_t)s->num_ws * k->w_dim, s->pixels));
     s->host = xcalloc((size_t)(B * row), sizeof *s->host);
     s->host_key = xcalloc((size_t)(2 * B), sizeof *s->host_key);
     enum status st;
-    if ((st = plan_mapping(s, true, e)) || (st = plan_mapping(s, false, e)) || (st = plan_synthesis(s, e))) {
+    if ((st = plan_mapping(s, true, e)) || (st = plan_mapping(s, false, e)) || (!o->mapping_only && (st = plan_synthesis(s, e)))) {
         sg2_generator_free(s);
         return st;
     }
@@ -125,7 +129,8 @@ void sg2_generator_free(struct sg2_generator *s) {
 void sg2_generator_refresh(struct sg2_generator *s) {
     program_constants_changed(s->from_z);
     program_constants_changed(s->from_w);
-    program_constants_changed(s->synthesis);
+    if (s->synthesis)
+        program_constants_changed(s->synthesis);
 }
 
 struct program *sg2_generator_program(struct sg2_generator *s) { return s->synthesis; }

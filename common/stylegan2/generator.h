@@ -26,6 +26,7 @@ struct sg2_generator_opt {
     int cutoff;           /* layers that are truncated; -1 = all */
     const float *noise_scale; /* [num_ws] factors on each layer's noise, see sg2_synthesis_opt; NULL = 1. Read by create only */
     bool half;            /* 16-bit convolutions where the device has them; the CPU has not and computes in float32 */
+    bool mapping_only;    /* sg2_generate_ws is all that will be asked: no memory for pictures, and sg2_generator_program is NULL */
 };
 #define SG2_MAX_BATCH 4096
 

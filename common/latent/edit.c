@@ -1,0 +1,88 @@
+/* edit.c - see edit.h. Sums are in double; what is written is rounded once. */
+#include "common/latent/edit.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* A layer number at *p; moves *p behind it. */
+static bool number(const char **p, long *v) {
+    if (**p < '0' || **p > '9')
+        return false;
+    char *end;
+    *v = strtol(*p, &end, 10);
+    *p = end;
+    return true;
+}
+
+enum status latent_layers_parse(const char *text, int layers, uint64_t *mask, struct error *e) {
+    const char *p = text;
+    *mask = 0;
+    for (;;) {
+        long first, last;
+        if (!number(&p, &first))
+            break;
+        last = first;
+        if (*p == '-') {
+            p++;
+            if (!number(&p, &last) || last < first)
+                break;
+        }
+        if (last >= layers)
+            return st_bad(e, "layer %ld: there are layers 0 to %d", last, layers - 1);
+        for (long i = first; i <= last; i++)
+            *mask |= (uint64_t)1 << i;
+        if (!*p)
+            return ST_OK;
+        if (*p++ != ',')
+            break;
+    }
+    return st_bad(e, "numbers and ranges of layers such as 0-3,8 are expected, not \"%s\"", text);
+}
+
+void latent_broadcast(const float *w, int layers, int dim, float *out) {
+    for (int l = 0; l < layers; l++)
+        memcpy(out + (size_t)l * (size_t)dim, w, (size_t)dim * sizeof *out);
+}
+
+static int layers_of(struct latent_shape s) { return s.layers ? s.layers : 1; }
+
+static bool chosen(uint64_t mask, int layer) { return mask >> layer & 1; }
+
+/* Element i of layer l of a vector. */
+static double at(struct latent_vector v, struct latent_shape s, int l, int i) {
+    return v.data ? (double)v.data[(v.per_layer ? (size_t)l * (size_t)s.dim : 0) + (size_t)i] : 0.0;
+}
+
+void latent_truncate(const float *row, struct latent_shape s, struct latent_vector mean, double psi, uint64_t mask, float *out) {
+    for (int l = 0; l < layers_of(s); l++, row += s.dim, out += s.dim)
+        for (int i = 0; i < s.dim; i++) {
+            double m = at(mean, s, l, i);
+            out[i] = chosen(mask, l) && psi != 1 ? (float)(m + psi * ((double)row[i] - m)) : row[i];
+        }
+}
+
+void latent_move(const float *row, struct latent_shape s, struct latent_vector direction, double amount, uint64_t mask, float *out) {
+    for (int l = 0; l < layers_of(s); l++, row += s.dim, out += s.dim)
+        for (int i = 0; i < s.dim; i++)
+            out[i] = chosen(mask, l) ? (float)((double)row[i] + amount * at(direction, s, l, i)) : row[i];
+}
+
+void latent_place(const float *row, struct latent_shape s, struct latent_vector direction, struct latent_vector origin, double place,
+                  uint64_t mask, float *out) {
+    for (int l = 0; l < layers_of(s); l++, row += s.dim, out += s.dim) {
+        double along = 0, length = 0;
+        for (int i = 0; i < s.dim; i++) {
+            double d = at(direction, s, l, i);
+            along += ((double)row[i] - at(origin, s, l, i)) * d;
+            length += d * d;
+        }
+        double by = chosen(mask, l) && length > 0 ? place - along / length : 0;
+        for (int i = 0; i < s.dim; i++)
+            out[i] = (float)((double)row[i] + by * at(direction, s, l, i));
+    }
+}
+
+void latent_mix(const float *a, const float *b, struct latent_shape s, uint64_t mask, float *out) {
+    for (int l = 0; l < layers_of(s); l++, a += s.dim, b += s.dim, out += s.dim)
+        memcpy(out, chosen(mask, l) ? b : a, (size_t)s.dim * sizeof *out);
+}
