@@ -80,10 +80,15 @@ $(BUILD)/gen/fused_gen: $(BUILD)/obj/kernels/gen/fused_gen.c.o $(LIB)
 $(BUILD)/gen/stamp: $(BUILD)/gen/fused_gen
 	$< $(@D) && touch $@
 $(FUSED_CU): $(BUILD)/gen/stamp ;
+# what the objects are compiled for; they are compiled again when it changes
+CUDA_CODE := $(foreach a,$(CUDA_ARCH),sm_$(a)) PTX:compute_$(lastword $(CUDA_ARCH))
+$(BUILD)/cuda/code: FORCE
+	@mkdir -p $(@D) && echo '$(CUDA_CODE)' | cmp -s - $@ || echo '$(CUDA_CODE)' >$@
+$(BUILD)/cuda/kernels/backend_cuda.cu.o: CUDA_CODE_FLAG = -DFACEMILL_CUDA_CODE='"$(CUDA_CODE)"'
 CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) $(FUSED_CU) common/base/status.c common/base/dtype.c)
-$(BUILD)/cuda/%.cu.o: %.cu
+$(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/cuda/code
 	@mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
+	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(CUDA_CODE_FLAG) $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
 		-MD -MF $(@:.o=.d) -c -o $@ $<
 $(BUILD)/cuda/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -159,5 +164,6 @@ help:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 -include $(wildcard $(BUILD)/cuda/*/*.d $(BUILD)/cuda/*/*/*.d)
-.PHONY: all programs cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
+FORCE:
+.PHONY: FORCE all programs cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
 .SECONDARY:

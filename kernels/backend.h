@@ -15,7 +15,7 @@
 #include "common/base/status.h"
 #include "common/engine/graph.h"
 
-#define BACKEND_VERSION 1
+#define BACKEND_VERSION 2
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
  * engine places is aligned to 256 bytes; a caller's window (an input, or an output that is written straight to one) only to its
@@ -70,11 +70,13 @@ struct kernel {
 struct backend {
     int version; /* BACKEND_VERSION */
     const char *name;
+    const char *code; /* what the kernels are compiled for: "x86-64", "sm_80 sm_90 PTX:compute_90" */
     enum status (*open)(void **context, int threads, struct error *e);
     void (*close)(void *context);
     const char *(*description)(void *context);
     void *(*alloc)(void *context, int64_t bytes); /* 256-aligned, zeroed; NULL when there is not enough */
     void (*free)(void *context, void *p);
+    int64_t (*available)(void *context); /* bytes that could be allocated now, about */
     void (*write)(void *context, void *to, const void *from, int64_t bytes); /* host to device, ordered; source reusable at return */
     void (*read)(void *context, void *to, const void *from, int64_t bytes);  /* device to host, waits */
     void (*copy)(void *context, void *to, const void *from, int64_t bytes);  /* device to device, ordered */

@@ -30,7 +30,7 @@ static struct {
     double trunc;
     long cutoff, class, batch, quality, threads;
     int noise, rng, format, latent;
-    bool fp32, plan, profile;
+    bool fp32, no_graph, plan, profile;
 } o = {.trunc = 1, .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto"};
 static const enum sg2_noise noise_kind[] = {SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE};
 static const char *const noise_name[] = {"random", "const", "none"}, *const rng_name[] = {"numpy", "philox"};
@@ -53,6 +53,7 @@ static const struct cli_option options[] = {
     {0, "save-w", "FILE", CLI_STRING, &o.save_w, 0, 0, "also write w+ after truncation, float32 [N,num_ws,w], as .npy"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
+    {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of a batch and exit"},
     {0, "profile", NULL, CLI_FLAG, &o.profile, 0, 0, "run one batch, print the time of each operation and exit"},
@@ -280,6 +281,7 @@ int main(int argc, char **argv) {
     if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w.network, &e) != ST_OK ||
         device_open(&device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, device, &net, &e) != ST_OK)
         cli_die("%s", e.text);
+    device_use_graphs(device, !o.no_graph);
     w.config = *checkpoint_config(file);
     w.images = checkpoint_images(file);
     w.half = !o.fp32 && !strcmp(device_name(device), "cuda");

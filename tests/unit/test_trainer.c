@@ -104,6 +104,39 @@ static void assert_same_state(struct trainer *a, struct trainer *b) {
     release(b, y);
 }
 
+/* Pictures held on the device: each is put there once, later its number is enough; mirrored ones too. */
+static void test_held_pictures_are_the_same(void **unused) {
+    (void)unused;
+    enum { HELD = 7 };
+    struct trainer_config c = small();
+    struct device *d = open_device(2);
+    struct error e = {""};
+    struct trainer *pixels = create(d, &c), *numbers = create(d, &c);
+    int64_t picture = c.net.res * c.net.res * c.net.img_channels;
+    uint8_t *all = xmalloc((size_t)(HELD * picture)), *batch = xmalloc((size_t)(c.batch * picture));
+    const int labels[4] = {0, 2, 1, 0};
+    for (int64_t i = 0; i < HELD * picture; i++)
+        all[i] = (uint8_t)((uint64_t)(i + 1) * 0x9e3779b97f4a7c15u >> 56);
+    assert_int_equal(trainer_hold(numbers, HELD, &e), ST_OK);
+    for (int i = 0; i < HELD; i++)
+        trainer_hold_picture(numbers, i, all + i * picture);
+    for (int i = 0; i < 4; i++) {
+        const int64_t shown[4] = {i, (3 * i + 2) % HELD, 6, i}; /* one twice */
+        for (int n = 0; n < 4; n++)
+            memcpy(batch + n * picture, all + shown[n] * picture, (size_t)picture);
+        trainer_step(pixels, batch, labels, NULL);
+        trainer_step_held(numbers, shown, labels, NULL);
+    }
+    assert_same_state(pixels, numbers);
+    assert_int_equal(trainer_hold(numbers, HELD, &e), ST_BAD);
+    assert_int_equal(trainer_hold(pixels, INT64_MAX / picture, &e), ST_FAIL);
+    free(all);
+    free(batch);
+    trainer_free(pixels);
+    trainer_free(numbers);
+    device_close(d);
+}
+
 static void test_resume_is_exact(void **unused) {
     (void)unused;
     struct trainer_config c = small();
@@ -274,6 +307,7 @@ static void test_presets_and_json(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets_and_json), cmocka_unit_test(test_items),        cmocka_unit_test(test_resume_is_exact),
+        cmocka_unit_test(test_held_pictures_are_the_same),
         cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_freeze_d), cmocka_unit_test(test_nonfinite_gradients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
