@@ -287,22 +287,34 @@ static bool fill_absent(const struct sg2_net *net, const struct sg2_tensor *want
     return true;
 }
 
-enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e) {
-    *g = NULL;
-    struct sg2_net *net = sg2_net_create(d, SG2_G, &c->config);
+static enum status load_network(const struct checkpoint *c, struct device *dev, enum sg2_kind kind, const char *prefix, struct sg2_net **out,
+                                struct error *e) {
+    *out = NULL;
+    struct sg2_net *net = sg2_net_create(dev, kind, &c->config);
     for (int i = 0; i < net->n_tensors; i++) {
         char detail[256];
         const struct sg2_tensor *want = &net->tensors[i];
-        enum transfer what = load_tensor(find(c, c->prefix, want->name), net, want, detail, sizeof detail);
+        enum transfer what = load_tensor(find(c, prefix, want->name), net, want, detail, sizeof detail);
         if (what == TRANSFER_COPIED || (what == TRANSFER_MISSING && fill_absent(net, want)))
             continue;
-        enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, c->prefix, want->name,
+        enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, prefix, want->name,
                                 what == TRANSFER_MISSING ? "is missing" : "has a wrong shape: ", detail);
         sg2_net_free(net);
         return st;
     }
-    *g = net;
+    *out = net;
     return ST_OK;
+}
+
+enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e) {
+    return load_network(c, d, SG2_G, c->prefix, g, e);
+}
+
+enum status checkpoint_discriminator(const struct checkpoint *c, struct device *dev, struct sg2_net **d, struct error *e) {
+    *d = NULL;
+    if (!find(c, "D.", "b4.out.weight"))
+        return ST_END;
+    return load_network(c, dev, SG2_D, "D.", d, e);
 }
 
 enum status checkpoint_restore(const struct checkpoint *c, struct trainer *t, int64_t *sampler_position, struct error *e) {

@@ -43,6 +43,9 @@ const char *checkpoint_metadata(const struct checkpoint *c, const char *key); /*
 /* A generator with the file's weights (G_ema where there is one). The caller frees it. */
 enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e);
 
+/* The discriminator of a checkpoint; ST_END when the file has none. */
+enum status checkpoint_discriminator(const struct checkpoint *c, struct device *dev, struct sg2_net **d, struct error *e);
+
 /* Exact resume: every item of the trainer, with its type and shape, and the sampler position. ST_BAD names the first that is
  * missing or different; the trainer is then unchanged. */
 enum status checkpoint_restore(const struct checkpoint *c, struct trainer *t, int64_t *sampler_position, struct error *e);
