@@ -37,7 +37,7 @@ static const char *const noise_name[] = {"random", "const", "none"}, *const rng_
 static const enum image_format format_kind[] = {IMAGE_UNKNOWN, IMAGE_PPM, IMAGE_PNG, IMAGE_JPEG, IMAGE_WEBP};
 
 static const struct cli_option options[] = {
-    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
+    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint: safetensors, NVIDIA's .pkl, rosinality's .pt"},
     {'s', "seeds", "LIST", CLI_STRING, &o.seeds, 0, 0, "seeds such as 0-99,150; without it latents are read from stdin"},
     {'o', "out", "DIR|FILE", CLI_STRING, &o.out, 0, 0, "folder, or one picture file (a grid when there are several); default a sample stream on stdout"},
     {'t', "trunc", "PSI", CLI_FLOAT, &o.trunc, -10, 10, "truncation: w moves to this share of its distance from the mean"},
