@@ -146,14 +146,15 @@ static void *worker(void *arg) {
         slot->labels[at] = label;
 
         pthread_mutex_lock(&l->lock);
-        if (st != ST_OK && !l->failed) {
+        if (st == ST_OK) {
+            if (++slot->done == l->o.batch)
+                pthread_cond_signal(&l->ready);
+        } else if (!l->failed) { /* and the picture is not counted: its batch never becomes whole */
             l->failed = true;
             l->error = e;
             pthread_cond_broadcast(&l->work);
             pthread_cond_signal(&l->ready);
         }
-        if (++slot->done == l->o.batch)
-            pthread_cond_signal(&l->ready);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
