@@ -44,6 +44,17 @@ void latent_broadcast(const float *w, int layers, int dim, float *out) {
         memcpy(out + (size_t)l * (size_t)dim, w, (size_t)dim * sizeof *out);
 }
 
+bool latent_collapse(float *rows, int64_t n, struct latent_shape s) {
+    size_t size = (size_t)latent_size(s), dim = (size_t)s.dim;
+    for (size_t i = 0; i < (size_t)n; i++)
+        for (int l = 1; l < s.layers; l++)
+            if (memcmp(rows + i * size, rows + i * size + (size_t)l * dim, dim * sizeof *rows))
+                return false;
+    for (size_t i = 1; s.layers && i < (size_t)n; i++)
+        memmove(rows + i * dim, rows + i * size, dim * sizeof *rows);
+    return true;
+}
+
 static int layers_of(struct latent_shape s) { return s.layers ? s.layers : 1; }
 
 static bool chosen(uint64_t mask, int layer) { return mask >> layer & 1; }

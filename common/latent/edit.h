@@ -21,6 +21,9 @@ enum status latent_layers_parse(const char *text, int layers, uint64_t *mask, st
 /* w [dim] -> w+ [layers,dim] */
 void latent_broadcast(const float *w, int layers, int dim, float *out);
 
+/* The reverse, n rows in place: false (and nothing is done) when the layers of a row differ. Rows without layers stay. */
+bool latent_collapse(float *rows, int64_t n, struct latent_shape s);
+
 /* A vector to add or measure from, of one row. */
 struct latent_vector {
     const float *data; /* [dim] or [layers,dim]; NULL = zero */

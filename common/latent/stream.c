@@ -41,23 +41,24 @@ enum status latent_next(struct latent_reader *r, struct error *e) {
     if (st)
         return st;
     const struct npy_rows *a = &r->npy;
-    int64_t layers = a->ndim == 3 ? a->dim[1] : 0, dim = a->ndim > 1 ? a->dim[a->ndim - 1] : 0;
-    if (a->ndim < 2 || a->ndim > 3 || dim < 1 || dim > LATENT_MAX_DIM || (a->ndim == 3 && (layers < 1 || layers > LATENT_MAX_LAYERS))) {
+    bool one = r->vectors && a->ndim == 1;
+    int64_t layers = a->ndim == 3 ? a->dim[1] : 0, dim = one || a->ndim > 1 ? a->dim[a->ndim - 1] : 0;
+    if ((a->ndim < 2 && !one) || a->ndim > 3 || dim < 1 || dim > LATENT_MAX_DIM || (a->ndim == 3 && (layers < 1 || layers > LATENT_MAX_LAYERS))) {
         st = no_latents(r, e);
         npy_rows_close(&r->npy);
         return st;
     }
     r->shape = (struct latent_shape){(int)layers, (int)dim};
-    r->n = r->left = a->rows;
+    r->n = r->left = one ? 1 : a->rows;
     r->arrays++;
     return ST_OK;
 }
 
 enum status latent_rows(struct latent_reader *r, float *out, int64_t n, struct error *e) {
-    enum status st = npy_rows_read(&r->npy, out, n, e);
+    int64_t size = latent_size(r->shape);
+    enum status st = npy_rows_read(&r->npy, out, r->npy.ndim == 1 ? n * size : n, e);
     if (st)
         return st;
-    int64_t size = latent_size(r->shape);
     for (int64_t i = 0; i < n * size; i++)
         if (!isfinite(out[i]))
             return st_fail(e, "%s: row %lld of an array holds a value that is not finite", r->name, (long long)(r->n - r->left + i / size));
@@ -75,10 +76,11 @@ enum status latent_follows(const struct latent_reader *r, struct latent_shape ha
     return st_fail(e, "%s: an array of %s follows one of %s", r->name, latent_text(r->shape, a), latent_text(had, b));
 }
 
-enum status latent_load(FILE *f, const char *name, struct latent_set *s, struct error *e) {
+static enum status load(FILE *f, const char *name, bool vectors, struct latent_set *s, struct error *e) {
     struct latent_reader r = latent_reader(f, name);
     char shape[32];
     enum status st;
+    r.vectors = vectors;
     *s = (struct latent_set){0};
     while ((st = latent_next(&r, e)) == ST_OK) {
         if (r.arrays == 1)
@@ -105,6 +107,10 @@ enum status latent_load(FILE *f, const char *name, struct latent_set *s, struct 
     latent_set_free(s);
     return st;
 }
+
+enum status latent_load(FILE *f, const char *name, struct latent_set *s, struct error *e) { return load(f, name, false, s, e); }
+
+enum status latent_load_vectors(FILE *f, const char *name, struct latent_set *s, struct error *e) { return load(f, name, true, s, e); }
 
 void latent_set_free(struct latent_set *s) {
     free(s->data);

@@ -36,6 +36,7 @@ struct latent_reader {
     const char *name; /* for messages; must live on */
     struct latent_shape shape; /* of the present array */
     int64_t n, left;  /* its rows, and those not yet read */
+    bool vectors;     /* set by the caller: an array [D] is one row of D too */
     int64_t arrays, total; /* arrays opened and rows read so far */
     struct npy_rows npy;
 };
@@ -55,6 +56,7 @@ struct latent_set {
     float *data; /* [n,size], owned */
 };
 enum status latent_load(FILE *f, const char *name, struct latent_set *s, struct error *e);
+enum status latent_load_vectors(FILE *f, const char *name, struct latent_set *s, struct error *e); /* directions: [D] is one too */
 void latent_set_free(struct latent_set *s); /* {0} is fine */
 
 /* ---- writing ---- */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/latent/edit.h"
 
 enum status latent_mean(FILE *f, const char *name, struct latent_shape *s, float **mean, struct error *e) {
     struct latent_reader r = latent_reader(f, name);
@@ -37,6 +38,41 @@ enum status latent_mean(FILE *f, const char *name, struct latent_shape *s, float
     }
     free(sum);
     free(row);
+    return st;
+}
+
+#define PIECE 256 /* rows of moments at a time */
+
+enum status latent_add_moments(FILE *f, const char *name, struct latent_moments *m, struct error *e) {
+    struct latent_reader r = latent_reader(f, name);
+    struct latent_shape had = {0};
+    enum status st;
+    float *rows = NULL;
+    *m = (struct latent_moments){0};
+    while ((st = latent_next(&r, e)) == ST_OK) {
+        if (!rows) {
+            had = r.shape;
+            rows = xmalloc(PIECE * (size_t)latent_size(had) * sizeof *rows);
+            latent_moments_start(m, had.dim);
+        }
+        st = latent_follows(&r, had, e);
+        while (!st && r.left) {
+            int64_t n = r.left < PIECE ? r.left : PIECE;
+            if ((st = latent_rows(&r, rows, n, e)) != ST_OK)
+                break;
+            if (latent_collapse(rows, n, had))
+                latent_moments_add(m, rows, n);
+            else
+                st = st_bad(e, "%s: layers of a w+ differ; directions come from w (map --space w) or z", name);
+        }
+        if (st)
+            break;
+    }
+    latent_close(&r);
+    free(rows);
+    if (st == ST_END)
+        return ST_OK;
+    latent_moments_free(m);
     return st;
 }
 

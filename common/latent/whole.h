@@ -4,10 +4,14 @@
 #ifndef FACEMILL_LATENT_WHOLE_H
 #define FACEMILL_LATENT_WHOLE_H
 
+#include "common/latent/direction.h"
 #include "common/latent/stream.h"
 
 /* The mean of all rows of all arrays, which must have one shape. *mean: [size], the caller frees. */
 enum status latent_mean(FILE *f, const char *name, struct latent_shape *s, float **mean, struct error *e);
+
+/* Second moments of z or w, or of w+ with one w in all layers; see direction.h. On ST_OK the caller frees m. */
+enum status latent_add_moments(FILE *f, const char *name, struct latent_moments *m, struct error *e);
 
 /* Of one array: over all numbers, and the mean Euclidean length of a row (w+: of a layer's vector). NaN when it has no rows. */
 struct latent_statistics {

@@ -167,3 +167,190 @@ np.save("wide.npy", np.zeros((1, 17), "f4")); np.save("deep.npy", np.zeros((1, 6
     fails_with 2 'mean takes --network or latents' sg2-latent mean --network "$NET" w.npy
     fails_with 1 'No such file' sg2-latent mean --network nowhere
 }
+
+@test "walk: linear and cubic as NumPy and SciPy have them, spherical and circular by their geometry" {
+    for path in linear cubic spherical; do
+        sg2-latent walk --path $path --frames 37 <w.npy >$path.npy
+        sg2-latent walk --path $path --frames 35 --loop plus.npy >$path-loop.npy
+    done
+    sg2-latent cat --rows 2,5 w.npy | sg2-latent walk --path circular --frames 12 >circle.npy
+    sg2-latent cat --rows 2,5 plus.npy | sg2-latent walk --path circular --frames 12 --origin mean.npy >around.npy
+    sg2-latent walk --path spherical --frames 37 --origin mean.npy w.npy >about.npy
+    sg2-latent walk --seeds 5,9 --dim 16 --path spherical --frames 5 >seeds.npy
+    sg2-latent sample --seeds 5,9 --dim 16 | sg2-latent walk --path spherical --frames 5 | cmp - seeds.npy
+    sg2-latent cat --rows 0,1 w.npy | sg2-latent walk --path cubic --loop --frames 8 >two.npy
+    numpy 'from scipy.interpolate import CubicSpline
+w, plus, mean = load("w.npy"), load("plus.npy"), load("mean.npy")
+t, tl = np.linspace(0, 6, 37), np.arange(35) * 7 / 35
+def lerp(k, t):
+    i = np.minimum(t.astype(int), len(k) - 2); s = (t - i).reshape([-1] + [1] * (k.ndim - 1))
+    return k[i] * (1 - s) + k[i + 1] * s
+closed = lambda k: np.concatenate([k, k[:1]])
+near(load("linear.npy"), lerp(w, t))
+near(load("linear-loop.npy"), lerp(closed(plus), tl))
+near(load("cubic.npy"), CubicSpline(np.arange(7), w, bc_type="natural")(t))
+near(load("cubic-loop.npy"), CubicSpline(np.arange(8), closed(plus), bc_type="periodic")(tl))
+near(load("two.npy"), CubicSpline(np.arange(3), closed(w[:2]), bc_type="periodic")(np.arange(8) / 4))
+def slerp(k, t):
+    i = np.minimum(t.astype(int), len(k) - 2); s = (t - i).reshape([-1] + [1] * (k.ndim - 1)); a, b = k[i], k[i + 1]
+    la, lb = np.linalg.norm(a, axis=-1, keepdims=True), np.linalg.norm(b, axis=-1, keepdims=True)
+    o = np.arccos((a / la * b / lb).sum(-1, keepdims=True))
+    return (np.sin((1 - s) * o) * a / la + np.sin(s * o) * b / lb) / np.sin(o) * ((1 - s) * la + s * lb)
+near(load("spherical.npy"), slerp(w, t), 1e-5)
+near(load("spherical-loop.npy"), slerp(closed(plus), tl), 1e-5)
+near(load("about.npy"), mean + slerp(w - mean, t), 1e-5)
+angle = (np.arange(12) * np.pi / 6).reshape(-1, 1)
+near(load("circle.npy"), w[2] * np.cos(angle) + w[5] * np.sin(angle))
+angle = angle.reshape(-1, 1, 1)
+near(load("around.npy"), mean + (plus[2] - mean) * np.cos(angle) + (plus[5] - mean) * np.sin(angle))
+for name in ("linear", "cubic", "spherical"): # the latents themselves are met exactly
+    assert (load(name + ".npy")[::6] == w).all() and (load(name + "-loop.npy")[::5] == plus).all()'
+    sg2-latent walk --frames 1 w.npy | cmp - <(sg2-latent cat --rows 0 w.npy)
+}
+
+@test "mix: layers of the columns in the rows" {
+    sg2-latent cat --rows 0,1,2 w.npy >rows.npy
+    sg2-latent cat --rows 3,4 plus.npy >columns.npy
+    sg2-latent mix --layers 0-1,5 rows.npy columns.npy >a.npy
+    sg2-latent mix --layers 0-1,5 --network "$NET" - <(sg2-latent cat --rows 3,4 w.npy) <rows.npy | cmp - a.npy
+    sg2-latent mix --layers 0-1,5 rows.npy - <columns.npy | cmp - a.npy
+    numpy 'a, plus = np.load("a.npy"), np.load("plus.npy")
+assert a.shape == (6, 6, 16)
+for i in range(3):
+    for k in range(2):
+        want = plus[i].copy(); want[[0, 1, 5]] = plus[3 + k][[0, 1, 5]]
+        assert (a[2 * i + k] == want).all()'
+    fails_with 1 'w has no layers' sg2-latent mix --layers 0 rows.npy rows.npy
+    fails_with 1 'layer 6: there are layers 0 to 5' sg2-latent mix --layers 0,6 rows.npy columns.npy
+    for bad in 3-1 x 1, "" 0--2; do fails_with 1 'numbers and ranges of layers' sg2-latent mix --layers "$bad" rows.npy columns.npy; done
+}
+
+@test "move: by amounts and to places, along one or several directions, some layers" {
+    numpy 'r = np.random.RandomState(1)
+np.save("one.npy", r.randn(16)); np.save("three.npy", r.randn(3, 16)); np.save("each.npy", r.randn(1, 6, 16))'
+    sg2-latent move --direction one.npy --amount -2,0,1.5 w.npy >a.npy
+    sg2-latent move --direction three.npy --amount 1,2 plus.npy >b.npy
+    sg2-latent move --direction one.npy --layers 1-2,4 --network "$NET" --amount 3 <w.npy >c.npy
+    sg2-latent move --direction one.npy --layers 1-2,4 --amount 3 <plus.npy | cmp - c.npy
+    sg2-latent move --direction each.npy w.npy >d.npy
+    sg2-latent move --direction one.npy --absolute --amount 1,-1 --origin mean.npy w.npy >e.npy
+    sg2-latent move --direction each.npy --absolute --amount 2 --layers 3 plus.npy >f.npy
+    numpy 'w, plus, mean, one, three, each = (load(n + ".npy") for n in ("w", "plus", "mean", "one", "three", "each"))
+near(load("a.npy"), (w[:, None] + np.array([-2, 0, 1.5])[:, None] * one).reshape(21, 16))
+near(load("b.npy"), (plus[:, None, None] + np.array([1, 2])[:, None, None] * three[:, None, None]).reshape(42, 6, 16))
+c = plus.copy(); c[:, [1, 2, 4]] += 3 * one; near(load("c.npy"), c)
+near(load("d.npy"), plus + each)
+e = load("e.npy").reshape(7, 2, 16); near((e - mean) @ one / (one @ one), np.tile([1.0, -1], (7, 1)))
+off = e - w[:, None]; near(off - (off @ one)[..., None] * one / (one @ one), 0 * off) # nothing else has changed
+f = load("f.npy"); near(f[:, 3] @ each[0, 3] / (each[0, 3] @ each[0, 3]), np.full(7, 2.0)); assert (np.delete(f, 3, 1) == np.float32(np.delete(plus, 3, 1))).all()'
+    fails_with 1 'w has no layers' sg2-latent move --direction one.npy --layers 1 w.npy
+    fails_with 1 'the direction is of \[N,6,16\]' sg2-latent move --direction plus.npy <(sg2-latent sample --dim 8 --seeds 0)
+    fails_with 1 'an origin is one latent, not 7' sg2-latent move --direction one.npy --absolute --origin w.npy w.npy
+    fails_with 2 'goes with --absolute' sg2-latent move --direction one.npy --origin mean.npy w.npy
+    fails_with 2 'read for one thing' sg2-latent move --direction - - <w.npy
+}
+
+# weights CODE - numpy with style(name), the style weights of a layer of $NET.
+weights() {
+    NET=$NET numpy "import json, os, struct
+data = open(os.environ['NET'], 'rb').read(); size = struct.unpack('<Q', data[:8])[0]; head = json.loads(data[8:8 + size])
+def tensor(name):
+    t = head['G_ema.' + name]; b, e = t['data_offsets']
+    return np.frombuffer(data[8 + size + b:8 + size + e], '<f4').reshape(t['shape']).astype('f8')
+style = lambda name: tensor('synthesis.' + name + '.affine.weight')
+$1"
+}
+
+@test "sefa: the eigenvectors of the stacked style weights; moving and undoing gives the start" {
+    sg2-latent directions --network "$NET" --count 16 >all.npy 2>said
+    grep -q '^sg2-latent: 16 directions hold 100.0 % of the style weights of 40 channels, the first ' said
+    sg2-latent directions --quiet --network "$NET" --count 5 --layers 2-3 >some.npy
+    weights 'def check(name, layers, count):
+    a = np.concatenate([style(n) for n in layers]); values, vectors = np.linalg.eigh(a.T @ a)
+    got, want = load(name), vectors.T[::-1][:count]
+    assert got.shape == want.shape
+    near(np.abs((got * want).sum(1)), np.ones(count), 1e-5) # up to sign
+check("all.npy", ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"], 16)
+check("some.npy", ["b8.conv1", "b16.conv0"], 5)'
+    for k in 0 1 2 3 4; do
+        sg2-latent cat --rows $k some.npy >d.npy
+        sg2-latent move --direction d.npy --amount 4 --layers 2-3 plus.npy >moved.npy
+        sg2-latent move --direction d.npy --amount -4 --layers 2-3 <moved.npy >back.npy
+        gen <plus.npy >start.tar && gen <moved.npy >moved.tar && gen <back.npy >back.tar
+        numpy 'same_pictures("start.tar", "back.tar"); assert np.abs(pictures("start.tar") - pictures("moved.tar")).max() > 1'
+    done
+    fails_with 2 'feed no convolution .0 to 4 do' sg2-latent directions --network "$NET" --layers 5
+    fails_with 2 'layer 6: there are layers 0 to 5' sg2-latent directions --network "$NET" --layers 6
+    fails_with 2 'sefa takes no latents' sg2-latent directions --network "$NET" w.npy
+    fails_with 2 'sefa takes no --seeds' sg2-latent directions --network "$NET" --seeds 0-9
+}
+
+@test "pca: the eigenvectors of the covariance, of seeds and of given latents" {
+    sg2-latent directions --method pca --quiet --network "$NET" --seeds 0-299 --count 4 >seeds.npy
+    sg2-latent sample --seeds 0-299 --dim 16 | map --space w >many.npy
+    sg2-latent directions --method pca --quiet --count 4 <many.npy | cmp - seeds.npy
+    sg2-latent sample --seeds 0-299 --dim 16 | map | sg2-latent directions --method pca --quiet --count 4 | cmp - seeds.npy
+    numpy 'w = load("many.npy"); values, vectors = np.linalg.eigh(np.cov(w.T))
+near(np.abs((load("seeds.npy") * vectors.T[::-1][:4]).sum(1)), np.ones(4), 1e-5)'
+    sg2-latent mix --layers 0 plus.npy plus.npy >mixed.npy
+    fails_with 1 'mixed.npy: layers of a w\+ differ' sg2-latent directions --method pca mixed.npy
+    fails_with 1 'at least 2 latents' sg2-latent directions --method pca mean.npy
+}
+
+@test "difference and logistic: two groups, by files or labels" {
+    # latents of a known attribute, blurred
+    numpy 'r = np.random.RandomState(3); x = r.randn(400, 16) * 3 + 1; d = r.randn(16); y = x @ d + 4 * r.randn(400) > d.sum()
+np.save("x.npy", x); np.save("with.npy", x[y]); np.save("without.npy", x[~y]); np.save("y.npy", y)
+skip = np.arange(400) % 7 == 0
+open("labels", "w").write("".join("-\n" if s else "2.5\n" if v else "0\n" for s, v in zip(skip, y)))
+np.save("kept.npy", ~skip)'
+    sg2-latent directions --method difference with.npy without.npy >difference.npy 2>said
+    grep -q 'the means of the groups are [0-9.]* apart' said
+    sg2-latent directions --method difference --quiet without.npy - <with.npy >minus.npy
+    sg2-latent directions --method logistic with.npy without.npy >logistic.npy 2>said
+    grep -qE 'told from [89][0-9.]* % of 400 latents, and from [789][0-9.]* % of those' said
+    sg2-latent directions --method logistic --quiet --labels labels x.npy >labels.npy
+    numpy 'from scipy.optimize import minimize
+def direction(x, y): # the published objective, minimised by another method
+    z = (x - x.mean(0)) / (x - x.mean(0)).std(); s = np.where(y, 1, -1)
+    def f(v):
+        m = s * (z @ v[:16] + v[16]); g = -s / (1 + np.exp(m))
+        return np.logaddexp(0, -m).sum() + (v[:16] ** 2).sum() / 2, np.append(g @ z + v[:16], g.sum())
+    v = minimize(f, np.zeros(17), jac=True, method="L-BFGS-B", options=dict(ftol=1e-15, gtol=1e-9, maxiter=10000)).x[:16]
+    return v[None] / np.linalg.norm(v)
+x, y, kept = load("x.npy").astype("f4").astype("f8"), np.load("y.npy"), np.load("kept.npy")
+d = x[y].mean(0) - x[~y].mean(0); near(load("difference.npy"), d[None] / np.linalg.norm(d)); near(load("minus.npy"), -load("difference.npy"))
+near(load("logistic.npy"), direction(x, y), 1e-4); near(load("labels.npy"), direction(x[kept], y[kept]), 1e-4)'
+    for method in difference logistic; do
+        printf '1\n%.0s' {1..400} >ones
+        fails_with 1 'group is empty: 400 latents with' sg2-latent directions --method $method --labels ones x.npy
+        head -n 399 ones >few && fails_with 1 '399 lines for 400 latents' sg2-latent directions --method $method --labels few x.npy
+        echo 1 >>ones && fails_with 1 'more lines than the 400' sg2-latent directions --method $method --labels ones x.npy
+        echo maybe >bad && fails_with 1 'line 1 is neither' sg2-latent directions --method $method --labels bad x.npy
+        fails_with 2 'takes the latents with the attribute' sg2-latent directions --method $method x.npy
+        fails_with 1 'latents of different sizes' sg2-latent directions --method $method x.npy <(sg2-latent sample --seeds 0 --dim 8)
+    done
+}
+
+@test "a walk of 10,000 frames in constant memory; readers that leave, writers that stop, full disks" {
+    sg2-latent sample --seeds 0-3 | sg2-latent cat >keys.npy
+    numpy 'np.save("keys.npy", np.repeat(np.load("keys.npy")[:, None], 12, 1))' # w+ of a 128x128 network: 24 KB a frame, 246 MB in all
+    sg2-latent sample --seeds 9 >d.npy
+    for frames in 100 10000; do
+        /usr/bin/time -f %M -o walk.$frames sg2-latent walk --path cubic --frames $frames keys.npy |
+            /usr/bin/time -f %M -o move.$frames sg2-latent move --direction d.npy |
+            /usr/bin/time -f %M -o info.$frames sg2-latent info | grep -qF "[$frames,12,512]"
+    done
+    for p in walk move info; do [ $(($(tail -n 1 $p.10000) - $(tail -n 1 $p.100))) -lt 65536 ]; done # KB
+    set +o pipefail
+    sg2-latent walk --frames 10000 keys.npy 2>err | sg2-latent move --direction d.npy 2>>err | head -c 100000 >/dev/null
+    [ "${PIPESTATUS[0]}" = 141 ] && [ "${PIPESTATUS[1]}" = 141 ] && [ ! -s err ]
+    # a writer that dies: its reader says so in one line
+    sg2-latent walk --frames 1000 plus.npy | head -c 10000 | sg2-latent truncate --network "$NET" 2>err | gen >/dev/null 2>err2 || status=$?
+    [ "$status" = 1 ] && [ "$(cat err)" = 'sg2-latent: stdin: truncated .npy data' ] && [ "$(cat err2)" = 'sg2-gen: stdin: truncated .npy data' ]
+    for command in "sample --seeds 0-99" "walk --frames 99 plus.npy" "cat plus.npy" "mix --layers 0 plus.npy plus.npy" "mean plus.npy" "info plus.npy"; do
+        status=0
+        sg2-latent $command >/dev/full 2>err || status=$?
+        [ "$status" = 1 ] && [ "$(wc -l <err)" = 1 ] && grep -q 'No space' err
+    done
+}
