@@ -39,6 +39,38 @@ enum status latent_layers_parse(const char *text, int layers, uint64_t *mask, st
     return st_bad(e, "numbers and ranges of layers such as 0-3,8 are expected, not \"%s\"", text);
 }
 
+enum status latent_factors_parse(const char *text, int layers, float *factors, struct error *e) {
+    const char *const want = "a factor, or ranges of layers with factors such as 0-3=1,4-7=0.5";
+    for (int l = 0; l < layers; l++)
+        factors[l] = 1;
+    for (const char *p = text;; p++) {
+        size_t size = strcspn(p, ","), range = strcspn(p, "=");
+        char word[64];
+        uint64_t mask = LATENT_ALL;
+        if (size >= sizeof word || (range >= size && (p != text || p[size])))
+            return st_bad(e, "%s are expected, not \"%s\"", want, text);
+        memcpy(word, p, size);
+        word[size] = 0;
+        const char *number = word;
+        if (range < size) {
+            word[range] = 0;
+            number = word + range + 1;
+            enum status st = latent_layers_parse(word, layers, &mask, e);
+            if (st != ST_OK)
+                return st;
+        }
+        char *end;
+        double factor = strtod(number, &end);
+        if (!*number || *end || !(factor >= -1000 && factor <= 1000))
+            return st_bad(e, "%s (from -1000 to 1000) are expected, not \"%s\"", want, text);
+        for (int l = 0; l < layers; l++)
+            factors[l] = mask >> l & 1 ? (float)factor : factors[l];
+        p += size;
+        if (!*p)
+            return ST_OK;
+    }
+}
+
 void latent_broadcast(const float *w, int layers, int dim, float *out) {
     for (int l = 0; l < layers; l++)
         memcpy(out + (size_t)l * (size_t)dim, w, (size_t)dim * sizeof *out);

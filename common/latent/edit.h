@@ -18,6 +18,9 @@
 /* "0-3,8" for a network of `layers` layers. ST_BAD with the reason. */
 enum status latent_layers_parse(const char *text, int layers, uint64_t *mask, struct error *e);
 
+/* Factors by layer: "0.5" for all, or "4-7=0,8=1.5" for some, the others 1. factors: [layers]. ST_BAD with the reason. */
+enum status latent_factors_parse(const char *text, int layers, float *factors, struct error *e);
+
 /* w [dim] -> w+ [layers,dim] */
 void latent_broadcast(const float *w, int layers, int dim, float *out);
 

@@ -20,7 +20,7 @@ struct item {
 struct sink {
     struct sink_options o;
     char *path;                   /* NULL: stream */
-    bool grid;
+    bool grid, files;             /* files: not stdout */
     struct sample_writer *writer; /* of a stream */
     struct video *video;
     struct image *tiles;          /* [n_tiles] of a grid */
@@ -100,6 +100,7 @@ enum status sink_open(struct sink **out, const struct sink_options *o, struct er
     k->o.depth = o->depth > 0 ? o->depth : 1;
     k->path = o->path && !o->video ? xstrdup(o->path) : NULL;
     k->grid = k->path && sink_is_grid(k->path);
+    k->files = o->video ? o->video->path != NULL : k->path != NULL;
     k->ring = xcalloc((size_t)k->o.depth, sizeof *k->ring);
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->change, NULL);
@@ -161,6 +162,15 @@ static enum status write_grid(struct sink *k, struct error *e) {
     image_free(&whole);
     bytes_free(&encoded);
     return st;
+}
+
+void sink_cancel(struct sink *k) {
+    if (!k || !k->files)
+        return;
+    pthread_mutex_lock(&k->lock);
+    k->failed = true;
+    pthread_mutex_unlock(&k->lock);
+    sink_close(k, NULL);
 }
 
 enum status sink_close(struct sink *k, struct error *e) {

@@ -29,6 +29,9 @@ enum status sink_open(struct sink **k, const struct sink_options *o, struct erro
 /* Queues one picture with its key and JSON; takes the contents of both and leaves them {0}. Waits while the queue is full. Fails
  * with what went wrong in writing an earlier one. */
 enum status sink_put(struct sink *k, struct sample *s, struct image *im, struct error *e);
+/* For leaving the program after an error: throws away what is not yet written and what has no final name yet, and frees k. On
+ * stdout there is nothing to tidy, and the writer might be waiting for its reader: k is left alone. NULL is fine. */
+void sink_cancel(struct sink *k);
 /* Waits for the queue, ends the stream or writes the grid, frees k. NULL is fine. */
 enum status sink_close(struct sink *k, struct error *e);
 
