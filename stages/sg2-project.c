@@ -13,33 +13,38 @@
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
+#include "common/metrics/inception.h"
 #include "common/store/checkpoint.h"
 #include "common/stream/npy.h"
 #include "common/stream/sink.h"
 #include "common/stream/source.h"
+#include "common/stream/video.h"
 #include "common/stylegan2/projector.h"
 
 #define SYNC_EVERY 25 /* steps between waits for the device, so that the progress line tells the truth */
 
-enum { DISTANCE_AUTO, DISTANCE_PIXEL, DISTANCE_DISCRIMINATOR };
+enum { DISTANCE_AUTO, DISTANCE_PIXEL, DISTANCE_DISCRIMINATOR, DISTANCE_INCEPTION };
 enum { NOISE_CONST, NOISE_OPTIMISE };
 static struct {
-    const char *network, *pictures, *save_noise, *report, *rejects, *device;
-    double lr, w_noise, features, rows, max_reject;
-    long steps, class, batch, seed, threads;
+    const char *network, *pictures, *save_video, *save_noise, *report, *rejects, *device, *inception;
+    double lr, w_noise, contrast, features, prior, rows, max_reject;
+    long steps, class, batch, seed, threads, every;
     int space, distance, noise, format;
     bool fp32, plan, profile, null;
-} o = {.space = 1, .steps = 1000, .lr = 0.1, .w_noise = 0.05, .features = 1, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto",
-       .max_reject = 0.5};
-static const char *const distance_name[] = {"auto", "pixel", "discriminator"}, *const noise_name[] = {"const", "optimise"},
+} o = {.space = 1, .steps = 1000, .lr = 0.1, .w_noise = 0.05, .contrast = 1, .features = 1, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto",
+       .max_reject = 0.5, .every = 10};
+static const char *const distance_name[] = {"auto", "pixel", "discriminator", "inception"}, *const noise_name[] = {"const", "optimise"},
                   *const space_name[] = {"w", "w+"};
 
 static const struct cli_option options[] = {
     {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "The search"},
     {0, "space", "w|w+", CLI_CHOICE, &o.space, 0, 0, "one w for all layers, or one a layer (closer, less like the network's own faces)"},
-    {0, "distance", "auto|pixel|discriminator", CLI_CHOICE, &o.distance, 0, 0, "what likeness is; auto = discriminator when the file has one, else pixel"},
-    {0, "features", "X", CLI_FLOAT, &o.features, 0, 1e6, "weight of the discriminator's features beside the pixels"},
+    {0, "distance", "auto|pixel|discriminator|inception", CLI_CHOICE, &o.distance, 0, 0, "likeness; auto: discriminator if the file has one, else pixel"},
+    {0, "inception", "FILE", CLI_STRING, &o.inception, 0, 0, "Inception's weights for that, else as fid-score finds them"},
+    {0, "contrast", "X", CLI_FLOAT, &o.contrast, 0, 1e6, "weight of how much goes on where, beside the pixels"},
+    {0, "features", "X", CLI_FLOAT, &o.features, 0, 1e6, "weight of the discriminator's or Inception's features"},
+    {0, "prior", "X", CLI_FLOAT, &o.prior, 0, 1e6, "how hard w is held where the network's w are"},
     {0, "rows", "X", CLI_FLOAT, &o.rows, 0, 1e6, "w+: how hard the layers' w are held together"},
     {0, "steps", "N", CLI_INT, &o.steps, 1, 1000000, "steps of Adam"},
     {0, "lr", "X", CLI_FLOAT, &o.lr, 0, 10, "largest learning rate"},
@@ -50,6 +55,8 @@ static const struct cli_option options[] = {
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Input and output"},
     {0, "format", "w+|w", CLI_CHOICE, &o.format, 0, 0, "of the latents written: [N,num_ws,w], or [N,w] with --space w"},
     {0, "pictures", "DIR|FILE", CLI_STRING, &o.pictures, 0, 0, "also write the projections: a folder, or one picture of targets beside projections"},
+    {0, "save-video", "FILE", CLI_STRING, &o.save_video, 0, 0, "film the first picture's search: .y4m, .apng, .png or .webp"},
+    {0, "video-every", "N", CLI_INT, &o.every, 1, 1000000, "steps between frames of that video"},
     {0, "save-noise", "FILE", CLI_STRING, &o.save_noise, 0, 0, "with --noise optimise: write the noise maps (safetensors)"},
     {0, "report", "FILE", CLI_STRING, &o.report, 0, 0, "write a JSON line a picture: PSNR, losses, distance used"},
     {'0', "null", NULL, CLI_FLAG, &o.null, 0, 0, "names on stdin end with NUL instead of a newline"},
@@ -69,7 +76,7 @@ static const struct cli_program program = {
     .synopsis = "--network FILE [options] [PICTURE|FOLDER...] [< samples] > latents",
     .purpose = "Finds the latents with which a StyleGAN2 network draws given, aligned pictures: a latent stream of w+ (or w) on stdout.",
     .options = options,
-    .examples = "face-align --size 128 me.jpg | sg2-project --network faces.safetensors | sg2-gen --network faces.safetensors --out again.png\n"
+    .examples = "face-align --size 128 me.jpg | sg2-project --network N.safetensors | sg2-gen --network N.safetensors --out again.png\n"
                 "sg2-project --network faces.safetensors aligned/ --pictures pairs.png --report report.jsonl > latents.npy\n"};
 
 /* ---- state ---- */
@@ -78,6 +85,7 @@ struct work {
     struct sg2_config config;
     struct device *device;
     struct sg2_net *g, *d;
+    struct inception_judge *judge;
     char network[SHA256_HEX];
     struct projector *projector;
     int distance, batch;
@@ -101,7 +109,11 @@ static void open_networks(struct work *w) {
         cli_die("%s", e.text);
     w->config = *checkpoint_config(file);
     w->distance = o.distance;
-    if (o.distance != DISTANCE_PIXEL) {
+    if (o.distance == DISTANCE_INCEPTION) {
+        char path[4096];
+        if (inception_find(o.inception, path, sizeof path, &e) != ST_OK || inception_judge_open(&w->judge, path, w->device, &e) != ST_OK)
+            cli_die("%s", e.text);
+    } else if (o.distance != DISTANCE_PIXEL) {
         enum status st = checkpoint_discriminator(file, w->device, &w->d, &e);
         if (st == ST_END && o.distance == DISTANCE_DISCRIMINATOR)
             cli_die("%s: has no discriminator for --distance discriminator; checkpoints of sg2-train have one", o.network);
@@ -124,11 +136,17 @@ static void make_projector(struct work *w) {
     c.w_noise = o.w_noise;
     c.optimise_noise = o.noise == NOISE_OPTIMISE;
     c.feature_weight = o.features;
+    c.contrast_weight = o.contrast;
+    c.prior_weight = o.prior;
     c.row_weight = o.rows;
     c.seed = (uint64_t)o.seed;
     c.class_number = o.class == LONG_MIN ? -1 : (int)o.class;
     c.half = !o.fp32;
     c.discriminator = w->d;
+    if (w->judge) {
+        c.judge = inception_judge_build;
+        c.judge_context = w->judge;
+    }
     if (projector_create(&w->projector, w->device, w->g, &c, &e) != ST_OK)
         cli_die("%s", e.text);
     cli_info("distance %s, space %s, noise %s, %ld steps, %s", distance_name[w->distance], space_name[o.space], noise_name[o.noise],
@@ -176,6 +194,8 @@ static double psnr(const uint8_t *x, const uint8_t *y, int64_t n) {
 static void add_settings(const struct work *w, cJSON *j) {
     cJSON_AddStringToObject(j, "space", space_name[o.space]);
     cJSON_AddStringToObject(j, "distance", distance_name[w->distance]);
+    if (w->judge)
+        cJSON_AddStringToObject(j, "inception", inception_judge_hash(w->judge));
     cJSON_AddStringToObject(j, "noise", noise_name[o.noise]);
     cJSON_AddNumberToObject(j, "steps", (double)o.steps);
     cJSON_AddNumberToObject(j, "seed", (double)o.seed);
@@ -192,8 +212,10 @@ static void report(struct work *w, const struct sample *s, double own, double pl
     cJSON_AddNumberToObject(j, "psnr_network_noise", rounded(plain));
     cJSON *l = cJSON_AddObjectToObject(j, "loss");
     cJSON_AddNumberToObject(l, "pixel", rounded(loss->pixel));
+    cJSON_AddNumberToObject(l, "contrast", rounded(loss->contrast));
     cJSON_AddNumberToObject(l, "features", rounded(loss->feature));
     cJSON_AddNumberToObject(l, "noise", rounded(loss->noise));
+    cJSON_AddNumberToObject(l, "prior", rounded(loss->prior));
     cJSON_AddNumberToObject(l, "rows", rounded(loss->row));
     add_settings(w, j);
     char *text = cJSON_PrintUnformatted(j);
@@ -268,23 +290,63 @@ static void write_maps(struct work *w) {
         cli_die("%s", e.text);
 }
 
+#define VIDEO_FPS 24
+static struct video *video; /* of the first picture; closed after its batch */
+
+static void remove_unfinished(void) { video_close(video, false, NULL); }
+
+/* The first picture's target and where its search is now, side by side, `times` times over. */
+static void film(struct work *w, int times) {
+    const struct sg2_config *k = &w->config;
+    struct error e;
+    size_t size = (size_t)pixels(w);
+    uint8_t *own = xmalloc((size_t)w->n * size);
+    projector_pictures(w->projector, own, NULL);
+    struct image pair[2] = {{.width = k->res, .height = k->res, .channels = k->img_channels, .data = w->targets}, {0}}, frame;
+    pair[1] = pair[0];
+    pair[1].data = own;
+    image_grid(pair, 2, 2, &frame);
+    image_to_channels(&frame, 3);
+    for (int i = 0; i < times; i++)
+        if (video_add(video, &frame, &e) != ST_OK)
+            cli_die("%s: %s", o.save_video, e.text);
+    image_free(&frame);
+    free(own);
+}
+
+/* The last frame stays for a second. */
+static void end_film(struct work *w) {
+    struct error e;
+    film(w, VIDEO_FPS);
+    enum status st = video_close(video, true, &e);
+    video = NULL;
+    if (st != ST_OK)
+        cli_die("%s: %s", o.save_video, e.text);
+}
+
 static void project(struct work *w, struct cli_progress *progress) {
     size_t size = (size_t)pixels(w);
     if (!w->projector)
         make_projector(w);
     projector_begin(w->projector, w->targets, w->n);
     struct projector_loss *loss = xcalloc((size_t)w->n, sizeof *loss);
+    if (video)
+        film(w, 1);
     while (projector_step(w->projector)) {
         int step = projector_steps_done(w->projector);
+        if (video && step % o.every == 0)
+            film(w, 1);
         if (step % SYNC_EVERY == 0)
             device_sync(w->device);
         if (cli_verbose && (step % 50 == 0 || step == 1)) {
             projector_losses(w->projector, loss);
-            cli_debug("step %d: pixel %.5f, features %.5f, noise %.5f, rows %.5f", step, loss[0].pixel, loss[0].feature, loss[0].noise,
-                      loss[0].row);
+            cli_debug("step %d: pixel %.5f, contrast %.5f, features %.5f, noise %.5f, prior %.5f, rows %.5f", step, loss[0].pixel, loss[0].contrast, loss[0].feature, loss[0].noise,
+                      loss[0].prior, loss[0].row);
         }
         cli_progress_add(progress, 1);
     }
+    if (video)
+        end_film(w);
     projector_losses(w->projector, loss);
     uint8_t *own = xmalloc((size_t)w->n * size), *plain = xmalloc((size_t)w->n * size);
     projector_pictures(w->projector, own, plain);
@@ -348,15 +410,23 @@ static void project_all(struct work *w, char **operands, int n) {
     cli_progress_end(&progress);
 }
 
+static enum video_kind kind;
+
 static void check_usage(void) {
     if (!o.network)
         cli_usage("--network FILE is needed");
     if (o.save_noise && o.noise != NOISE_OPTIMISE)
         cli_usage("--save-noise needs --noise optimise; without it the noise maps are the network's own");
+    if (o.save_video && !video_kind_by_name(o.save_video, &kind))
+        cli_usage("--save-video %s: the name should end in .y4m, .apng, .png or .webp", o.save_video);
+    if (cli_given("video-every") && !o.save_video)
+        cli_usage("--video-every needs --save-video FILE");
     if (o.format == 1 && o.space != 0)
         cli_usage("--format w needs --space w");
     if (o.distance == DISTANCE_PIXEL && cli_given("features"))
-        cli_usage("--features is the weight of a discriminator's features; --distance pixel has none");
+        cli_usage("--features is the weight of a network's features; --distance pixel has none");
+    if (o.inception && o.distance != DISTANCE_INCEPTION)
+        cli_usage("--inception is for --distance inception");
     if (o.space == 0 && cli_given("rows"))
         cli_usage("--rows holds the layers' w of w+ together; --space w has one");
 }
@@ -389,6 +459,10 @@ int main(int argc, char **argv) {
             cli_die("%s", e.text);
         if (o.report && !(w.report = fopen(o.report, "w")))
             cli_die("%s: %s", o.report, strerror(errno));
+        const struct video_options vo = {.path = o.save_video, .kind = kind, .fps = VIDEO_FPS, .quality = 90};
+        if (o.save_video && video_open(&video, &vo, &e) != ST_OK)
+            cli_die("%s", e.text);
+        atexit(remove_unfinished);
         cli_rejects_open(&w.rejects, o.rejects);
         project_all(&w, argv + first, argc - first);
         if (w.maps && w.done)
@@ -404,6 +478,7 @@ int main(int argc, char **argv) {
     projector_free(w.projector);
     sg2_net_free(w.g);
     sg2_net_free(w.d);
+    inception_judge_close(w.judge);
     device_close(w.device);
     free(w.samples);
     free(w.targets);

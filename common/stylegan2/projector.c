@@ -9,71 +9,12 @@
 #include "common/stylegan2/layers.h"
 #include "common/stylegan2/projector_internal.h"
 
-#define MEAN_OF 10000 /* latents, as in the paper */
-#define MEAN_BATCH 250
-#define USE_MEAN_Z 0x76
+#define DRAWS 10000 /* of w, as in the paper */
 
 struct projector_config projector_defaults(enum projector_space space) {
     return (struct projector_config){.batch = 1, .steps = 1000, .space = space, .lr = 0.1, .ramp_up = 0.05, .ramp_down = 0.25,
                                      .w_noise = 0.05, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
-                                     .feature_weight = 1, .class_number = -1};
-}
-
-/* ---- the mean of w ---- */
-
-enum status sg2_w_statistics(struct sg2_net *net, int n, uint64_t seed, int class_number, float *mean, double *sigma, struct error *e) {
-    const struct sg2_config *k = &net->config;
-    struct device *d = net->device;
-    int D = k->w_dim, C = k->c_dim;
-    struct buffer *key = buffer_create(d, 16, "key"), *out = buffer_create(d, (int64_t)MEAN_BATCH * D * 4, "w");
-    struct buffer *labels = C ? buffer_create(d, (int64_t)MEAN_BATCH * C * 4, "labels") : NULL;
-    struct graph *g = graph_create("mean w");
-    struct sg2_vars *v = sg2_vars_create(g, net, true);
-    tensor *z = random_normal(g, graph_input(g, key, 0, DT_U64, "key", 1, 2), USE_MEAN_Z, 2, (const int64_t[]){MEAN_BATCH, k->z_dim});
-    tensor *w = sg2_mapping(v, z, C ? graph_input(g, labels, 0, DT_F32, "labels", 2, MEAN_BATCH, C) : NULL);
-    assign(g, graph_input(g, out, 0, DT_F32, "w", 2, MEAN_BATCH, D), w);
-    struct program *p;
-    enum status st = program_create(&p, g, d, e);
-    sg2_vars_free(v);
-    graph_free(g);
-    if (st == ST_OK) {
-        float *rows = xmalloc((size_t)MEAN_BATCH * (size_t)D * sizeof *rows), *hot = xcalloc((size_t)MEAN_BATCH * (size_t)(C + 1), 4);
-        double *sum = xcalloc((size_t)D, sizeof *sum), *first = xcalloc((size_t)D, sizeof *first), squares = 0, correction = 0;
-        for (int at = 0; at < n; at += MEAN_BATCH) {
-            int count = n - at < MEAN_BATCH ? n - at : MEAN_BATCH;
-            buffer_write(key, 0, (const uint64_t[2]){seed, (uint64_t)at}, 16);
-            if (C) {
-                memset(hot, 0, (size_t)MEAN_BATCH * (size_t)C * 4);
-                for (int i = 0; i < MEAN_BATCH; i++)
-                    hot[i * C + (class_number >= 0 ? class_number : (at + i) % C)] = 1;
-                buffer_write(labels, 0, hot, (int64_t)MEAN_BATCH * C * 4);
-            }
-            program_run(p);
-            buffer_read(out, 0, rows, (int64_t)MEAN_BATCH * D * 4);
-            for (int i = 0; i < D && at == 0; i++)
-                first[i] = (double)rows[i]; /* a value near the mean, against cancellation */
-            for (int i = 0; i < count; i++)
-                for (int j = 0; j < D; j++) {
-                    double x = (double)rows[i * D + j] - first[j];
-                    sum[j] += x;
-                    squares += x * x;
-                }
-        }
-        for (int j = 0; j < D; j++) {
-            mean[j] = (float)(first[j] + sum[j] / n);
-            correction += sum[j] / n * (sum[j] / n);
-        }
-        *sigma = sqrt(fmax(squares / n - correction, 0));
-        free(rows);
-        free(hot);
-        free(sum);
-        free(first);
-        program_free(p);
-    }
-    buffer_free(key);
-    buffer_free(out);
-    buffer_free(labels);
-    return st;
+                                     .feature_weight = 1, .contrast_weight = 1, .prior_weight = 0, .row_weight = 0, .class_number = -1};
 }
 
 /* ---- set-up ---- */
@@ -96,13 +37,10 @@ static enum status check(const struct sg2_net *net, const struct projector_confi
 
 static int64_t padded(int64_t n) { return (n + 63) / 64 * 64; }
 
-/* Where each search begins: the mean w, and the network's own noise maps, brought to zero mean and unit variance. */
+/* Where each search begins: u = 0, and the network's own noise maps, brought to zero mean and unit variance. */
 static void fill_start(struct projector *p) {
-    const struct sg2_config *k = &p->net->config;
     int N = p->c.batch;
     p->start = xcalloc((size_t)p->n_params, sizeof *p->start);
-    for (int i = 0; i < N * p->rows; i++)
-        memcpy(p->start + (int64_t)i * k->w_dim, p->mean, (size_t)k->w_dim * sizeof *p->mean);
     for (int i = 0; i < p->layers; i++) {
         int r = sg2_noise_res(i), size = r * r;
         char name[64];
@@ -150,10 +88,21 @@ enum status projector_create(struct projector **out, struct device *d, struct sg
     p->plain = buffer_create(d, N * p->pixels, "network noise");
     p->ws = buffer_create(d, N * sg2_num_ws(k) * k->w_dim * 4, "ws");
     p->losses = buffer_create(d, LOSSES * N * 4, "losses");
-    p->box = buffer_create(d, 16, "box");
-    buffer_write(p->box, 0, (const float[4]){0.25f, 0.25f, 0.25f, 0.25f}, 16);
-    p->mean = xcalloc((size_t)k->w_dim, sizeof *p->mean);
-    st = sg2_w_statistics(net, MEAN_OF, c->seed, c->class_number, p->mean, &p->sigma, e);
+    p->filters = buffer_create(d, 3 * 256, "filters");
+    static const float filters[3][4] = {{0.25f, 0.25f, 0.25f, 0.25f}, {-1, 1, 0, 0}, {-1, 0, 1, 0}};
+    for (int i = 0; i < 3; i++)
+        buffer_write(p->filters, i * 256, filters[i], sizeof filters[i]);
+    int64_t D = k->w_dim;
+    float *centre = xmalloc((size_t)D * sizeof *centre), *spread = xmalloc((size_t)(D * D) * sizeof *spread);
+    p->centre = buffer_create(d, D * 4, "centre");
+    p->spread = buffer_create(d, D * D * 4, "spread");
+    st = projector_w_space(net, DRAWS, c->seed, c->class_number, centre, spread, e);
+    if (st == ST_OK) {
+        buffer_write(p->centre, 0, centre, D * 4);
+        buffer_write(p->spread, 0, spread, D * D * 4);
+    }
+    free(centre);
+    free(spread);
     if (st == ST_OK)
         st = projector_build(p, e);
     if (st) {
@@ -171,10 +120,10 @@ void projector_free(struct projector *p) {
         return;
     program_free(p->descend);
     program_free(p->look);
-    struct buffer *const all[] = {p->control, p->params, p->grad, p->m, p->v, p->target, p->losses, p->box, p->ws, p->own, p->plain};
+    struct buffer *const all[] = {p->control, p->params, p->grad, p->m, p->v, p->target, p->losses, p->filters, p->ws, p->own, p->plain,
+                                   p->centre, p->spread};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         buffer_free(all[i]);
-    free(p->mean);
     free(p->start);
     free(p);
 }
@@ -208,7 +157,7 @@ bool projector_step(struct projector *p) {
     const double left = c->w_noise_ramp > 0 ? fmax(0, 1 - t / c->w_noise_ramp) : 0;
     const float hyper[6] = {(float)learning_rate(c, t), (float)beta1, (float)beta2, 1e-8f, (float)(1 - pow(beta1, p->step + 1)),
                             (float)(1 - pow(beta2, p->step + 1))};
-    const float w_noise = (float)(c->w_noise * p->sigma * left * left);
+    const float w_noise = (float)(c->w_noise * sqrt((double)p->net->config.w_dim) * left * left); /* sigma_w of u is sqrt(w_dim) */
     memcpy(p->host + AT_HYPER, hyper, sizeof hyper);
     memcpy(p->host + AT_W_NOISE, &w_noise, sizeof w_noise);
     memcpy(p->host + AT_KEY, (const uint64_t[2]){c->seed, (uint64_t)p->step}, 16);
@@ -228,7 +177,9 @@ void projector_losses(struct projector *p, struct projector_loss *out) {
     buffer_read(p->losses, 0, x, LOSSES * N * 4);
     for (int i = 0; i < p->n; i++)
         out[i] = (struct projector_loss){.pixel = (double)x[LOSS_PIXEL * N + i], .feature = (double)x[LOSS_FEATURE * N + i],
-                                         .noise = (double)x[LOSS_NOISE * N + i], .row = (double)x[LOSS_ROW * N + i]};
+                                         .noise = (double)x[LOSS_NOISE * N + i], .row = (double)x[LOSS_ROW * N + i],
+                                         .prior = (double)x[LOSS_PRIOR * N + i],
+                                         .contrast = (double)x[LOSS_CONTRAST * N + i]};
     free(x);
 }
 
@@ -257,5 +208,4 @@ void projector_noise(struct projector *p, int layer, float *maps) {
         sg2_tensor_get(sg2_net_find(p->net, name), p->net->state, maps + (int64_t)i * r * r);
 }
 
-double projector_sigma_w(const struct projector *p) { return p->sigma; }
 struct program *projector_program(struct projector *p) { return p->descend; }

@@ -39,10 +39,11 @@ struct projector_config {
     double w_noise, w_noise_ramp; /* 0.05 of sigma_w at first; over this share of the steps: 0.75 */
     bool optimise_noise;         /* else the network's own noise maps stay */
     double noise_weight;         /* of the maps' autocorrelation: 1e5 */
-    double pixel_weight, feature_weight;
+    double pixel_weight, contrast_weight, feature_weight;
+    double prior_weight;         /* how hard w is held where the network's w are */
     double row_weight;           /* w+: how hard its rows are held together */
     uint64_t seed;
-    int class_number;            /* whose mean w to start from; -1: of all classes, or none */
+    int class_number;            /* whose w are meant; -1: of all classes, or none */
     bool half;                   /* 16-bit convolutions where the device has them */
     struct sg2_net *discriminator; /* its blocks judge likeness; or */
     projector_judge *judge;        /* this does; or, both NULL, pixels alone */
@@ -64,7 +65,7 @@ int projector_steps_done(const struct projector *p);
 
 /* What follows waits for the queued steps, and covers the n pictures. */
 struct projector_loss {
-    double pixel, feature, noise, row; /* each with its weight */
+    double pixel, contrast, feature, noise, row, prior; /* each with its weight */
 };
 void projector_losses(struct projector *p, struct projector_loss *out); /* before the last step's update; [n] */
 void projector_latents(struct projector *p, float *ws);                 /* [n,num_ws,w_dim] */
@@ -72,10 +73,6 @@ void projector_latents(struct projector *p, float *ws);                 /* [n,nu
 void projector_pictures(struct projector *p, uint8_t *own_noise, uint8_t *network_noise);
 void projector_noise(struct projector *p, int layer, float *maps);      /* [n,r,r], r = sg2_noise_res(layer) */
 
-double projector_sigma_w(const struct projector *p);          /* sqrt of the mean of |w - mean w|^2 */
 struct program *projector_program(struct projector *p);       /* of one step, for --plan and --profile */
-
-/* The mean of w over n latents z drawn by `seed`, and sigma_w. class_number -1: classes in turn. mean [w_dim]. */
-enum status sg2_w_statistics(struct sg2_net *net, int n, uint64_t seed, int class_number, float *mean, double *sigma, struct error *e);
 
 #endif

@@ -31,6 +31,27 @@ tensor *projector_pixel_distance(struct graph *g, tensor *x, tensor *y, tensor *
     }
 }
 
+/* Root mean square of the differences between neighbours, in blocks of 4x4: how much goes on there, whatever it is. [N,H/4,W/4,1] */
+static tensor *contrast(struct graph *g, tensor *x, const struct projector_filters *f) {
+    struct upfirdn u = {.up_y = 1, .up_x = 1, .down_y = 1, .down_x = 1, .pad_y1 = 1, .pad_x1 = 1, .gain = 1};
+    tensor *e = add(g, square(g, upfirdn2d(g, x, f->dx, u)), square(g, upfirdn2d(g, x, f->dy, u)));
+    e = mean_axes(g, e, 1u << 3);
+    return sqrt1(g, scale(g, halved(g, halved(g, e, f->box, 1), f->box, 1), 1, 1e-4f));
+}
+
+tensor *projector_contrast_distance(struct graph *g, tensor *x, tensor *y, const struct projector_filters *f) {
+    tensor *sum = NULL;
+    x = clamp(g, x, -1, 1);
+    for (;;) {
+        tensor *m = mean_axes(g, square(g, sub(g, contrast(g, x, f), contrast(g, y, f))), EVERYTHING_BUT_N);
+        sum = sum ? add(g, sum, m) : m;
+        if (x->dim[1] / 2 < COARSEST)
+            return sum;
+        x = halved(g, x, f->box, 1);
+        y = halved(g, y, f->box, 1);
+    }
+}
+
 static tensor *unit(struct graph *g, tensor *x) {
     return mul(g, x, rsqrt1(g, scale(g, sum_axes(g, square(g, x), 1u << 3), 1, 1e-8f)));
 }

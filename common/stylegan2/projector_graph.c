@@ -13,9 +13,9 @@ struct build {
 };
 
 /* Windows on the flat buffers, all laid out alike. */
-static tensor *w_of(struct build *b, struct buffer *flat) {
+static tensor *u_of(struct build *b, struct buffer *flat) {
     struct projector *p = b->p;
-    return graph_input(b->g, flat, 0, DT_F32, "w", 3, p->c.batch, p->rows, p->net->config.w_dim);
+    return graph_input(b->g, flat, 0, DT_F32, "u", 3, p->c.batch, p->rows, p->net->config.w_dim);
 }
 
 static tensor *map_of(struct build *b, struct buffer *flat, int k) {
@@ -27,15 +27,24 @@ static tensor *flat_of(struct build *b, struct buffer *flat) {
     return graph_input(b->g, flat, 0, DT_F32, "flat", 1, (int)b->p->n_params);
 }
 
-static tensor *box_of(struct build *b) {
-    tensor *box = graph_input(b->g, b->p->box, 0, DT_F32, "box", 2, 2, 2);
-    graph_mark_constant(box);
-    return box;
+static struct projector_filters filters_of(struct build *b) {
+    tensor *f[3];
+    for (int i = 0; i < 3; i++) {
+        f[i] = graph_input(b->g, b->p->filters, i * 256, DT_F32, "filter", 2, 2, 2);
+        graph_mark_constant(f[i]);
+    }
+    return (struct projector_filters){f[0], f[1], f[2]};
 }
 
-static tensor *all_rows(struct build *b, tensor *w) {
-    const int64_t dim[3] = {w->dim[0], sg2_num_ws(&b->p->net->config), w->dim[2]};
-    return broadcast(b->g, w, 3, dim);
+/* u [N,rows,w_dim] to w+ [N,num_ws,w_dim]. */
+static tensor *w_plus(struct build *b, tensor *u) {
+    struct graph *g = b->g;
+    int D = (int)u->dim[2];
+    tensor *centre = graph_input(g, b->p->centre, 0, DT_F32, "centre", 1, D);
+    tensor *spread = graph_input(g, b->p->spread, 0, DT_F32, "spread", 2, D, D);
+    tensor *w = add(g, matmul(g, reshape(g, u, 2, -1, D), false, spread, true), centre);
+    w = reshape_shape(g, lrelu(g, w, SG2_SLOPE), 3, u->dim);
+    return broadcast(g, w, 3, (const int64_t[]){u->dim[0], sg2_num_ws(&b->p->net->config), D});
 }
 
 static tensor *draw(struct build *b, tensor *ws, tensor **maps) {
@@ -50,12 +59,12 @@ static int judge(struct build *b, tensor *img, tensor **out) {
     return c->judge ? c->judge(c->judge_context, b->g, img, out) : 0;
 }
 
-/* w plus the search's own noise, the same for every picture and row. */
-static tensor *shaken(struct build *b, tensor *w) {
-    const int64_t dim[3] = {1, 1, w->dim[2]};
+/* u plus the search's own noise, the same for every picture and row. */
+static tensor *shaken(struct build *b, tensor *u) {
+    const int64_t dim[3] = {1, 1, u->dim[2]};
     tensor *key = graph_input(b->g, b->p->control, AT_KEY, DT_U64, "key", 1, 2);
     tensor *size = graph_input(b->g, b->p->control, AT_W_NOISE, DT_F32, "w noise", 1, 1);
-    return add(b->g, w, mul(b->g, random_normal(b->g, key, USE_W_NOISE, 3, dim), size));
+    return add(b->g, u, mul(b->g, random_normal(b->g, key, USE_W_NOISE, 3, dim), size));
 }
 
 /* One part of the loss, [N,1,1,1] or so: weighted, noted for the user, added up. */
@@ -81,15 +90,18 @@ static void build_descend(struct build *b) {
     struct projector *p = b->p;
     const struct projector_config *c = &p->c;
     const struct sg2_config *k = &p->net->config;
-    tensor *w = w_of(b, p->params), *wrt[1 + PROJECTOR_LAYERS] = {w}, *grad[1 + PROJECTOR_LAYERS], **maps = wrt + 1;
+    tensor *u = u_of(b, p->params), *wrt[1 + PROJECTOR_LAYERS] = {u}, *grad[1 + PROJECTOR_LAYERS], **maps = wrt + 1;
+    struct projector_filters f = filters_of(b);
     for (int i = 0; i < p->layers; i++)
         maps[i] = map_of(b, p->params, i);
     tensor *target = graph_input(g, p->target, 0, DT_U8, "target", 4, c->batch, k->res, k->res, k->img_channels);
     graph_mark_constant(target); /* what depends on it alone, its features above all, is computed once */
     target = scale(g, cast(g, target, DT_F32), 1 / 127.5f, -1);
 
-    tensor *img = draw(b, all_rows(b, shaken(b, w)), p->layers ? maps : NULL), *loss = NULL;
-    part(b, &loss, LOSS_PIXEL, projector_pixel_distance(g, img, target, box_of(b)), c->pixel_weight);
+    tensor *img = draw(b, w_plus(b, shaken(b, u)), p->layers ? maps : NULL), *loss = NULL;
+    part(b, &loss, LOSS_PIXEL, projector_pixel_distance(g, img, target, f.box), c->pixel_weight);
+    if (c->contrast_weight > 0)
+        part(b, &loss, LOSS_CONTRAST, projector_contrast_distance(g, img, target, &f), c->contrast_weight);
     tensor *seen[SG2_MAX_FEATURES], *wanted[SG2_MAX_FEATURES];
     int n = judge(b, img, seen);
     if (n) {
@@ -99,18 +111,19 @@ static void build_descend(struct build *b) {
     if (p->layers) {
         tensor *sum = NULL;
         for (int i = 0; i < p->layers; i++) {
-            tensor *one = projector_autocorrelation(g, maps[i], box_of(b));
+            tensor *one = projector_autocorrelation(g, maps[i], f.box);
             sum = sum ? add(g, sum, one) : one;
         }
         part(b, &loss, LOSS_NOISE, sum, c->noise_weight);
     }
-    if (p->rows > 1 && c->row_weight > 0) { /* in units of the variance of one component of w */
-        tensor *d = sub(g, w, mean_axes(g, w, 1u << 1));
-        double variance = p->sigma * p->sigma / k->w_dim;
-        part(b, &loss, LOSS_ROW, mean_axes(g, square(g, d), 1u << 1 | 1u << 2), c->row_weight / (variance > 0 ? variance : 1));
+    if (c->prior_weight > 0)
+        part(b, &loss, LOSS_PRIOR, mean_axes(g, square(g, u), 1u << 1 | 1u << 2), c->prior_weight);
+    if (p->rows > 1 && c->row_weight > 0) {
+        tensor *d = sub(g, u, mean_axes(g, u, 1u << 1));
+        part(b, &loss, LOSS_ROW, mean_axes(g, square(g, d), 1u << 1 | 1u << 2), c->row_weight);
     }
     graph_grad(g, sum_all(g, loss), wrt, 1 + p->layers, grad);
-    assign(g, w_of(b, p->grad), grad[0]);
+    assign(g, u_of(b, p->grad), grad[0]);
     for (int i = 0; i < p->layers; i++)
         assign(g, map_of(b, p->grad, i), grad[1 + i]);
     adam(g, flat_of(b, p->params), flat_of(b, p->grad), flat_of(b, p->m), flat_of(b, p->v),
@@ -123,7 +136,7 @@ static void build_look(struct build *b) {
     struct graph *g = b->g;
     struct projector *p = b->p;
     const struct sg2_config *k = &p->net->config;
-    tensor *maps[PROJECTOR_LAYERS], *ws = all_rows(b, w_of(b, p->params)), *plain = draw(b, ws, NULL), *own = plain;
+    tensor *maps[PROJECTOR_LAYERS], *ws = w_plus(b, u_of(b, p->params)), *plain = draw(b, ws, NULL), *own = plain;
     for (int i = 0; i < p->layers; i++)
         maps[i] = map_of(b, p->params, i);
     if (p->layers)

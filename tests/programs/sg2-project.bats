@@ -130,6 +130,41 @@ PY
     fails_with 1 'has no discriminator' sg2-project --network "$NET" --distance discriminator in
 }
 
+@test "Inception judges where it is asked to" {
+    $python "$ROOT/tests/programs/inception_weights.py" "$ROOT/tests/reference/inception-shapes.json" safetensors inception.safetensors
+    gen --seeds 0 --out in
+    project --distance inception --inception inception.safetensors --steps 4 --report report.jsonl in >w.npy
+    sum=$(sha256sum <inception.safetensors | cut -d' ' -f1)
+    grep -q "\"distance\":\"inception\",\"inception\":\"$sum\"" report.jsonl
+    $python -c 'import json; assert json.load(open("report.jsonl"))["loss"]["features"] > 0'
+    run ! cmp -s w.npy <(project --steps 4 in)
+    fails_with 1 'tensor Conv2d_1a_3x3.conv.weight is missing' sg2-project --network "$NET" --distance inception --inception "$NET" in
+    FACEMILL_MODELS=$PWD fails_with 1 'published' sg2-project --network "$NET" --distance inception in
+    fails_with 2 'for --distance inception' sg2-project --network "$NET" --inception inception.safetensors in
+}
+
+@test "a film of the search" {
+    gen --seeds 1-2 --out in
+    project --steps 20 --video-every 5 --save-video film.y4m in >w.npy
+    cmp w.npy <(project --steps 20 in)
+    project --steps 20 --save-video film.png in/seed0001.png >w.npy
+    $python - <<'PY'
+from PIL import Image
+import numpy as np
+data = open('film.y4m', 'rb').read()
+assert data.startswith(b'YUV4MPEG2 W32 H16 F24:1') and data.count(b'FRAME') == 5 + 24, data.count(b'FRAME')
+film = Image.open('film.png')
+assert film.size == (32, 16) and film.n_frames == 3 + 24
+target = np.asarray(Image.open('in/seed0001.png'))
+assert (np.asarray(film.convert('RGB'))[:, :16] == target).all()
+PY
+    fails_with 2 'should end in' sg2-project --network "$NET" --save-video film.gif in
+    fails_with 2 'needs --save-video' sg2-project --network "$NET" --video-every 5 in
+    mkdir empty
+    project --save-video none.y4m empty >w.npy
+    [ ! -s w.npy ] && [ -z "$(ls none.y4m* 2>/dev/null)" ]
+}
+
 @test "pictures of other sizes, and what cannot be used" {
     picture big.png 40 40
     picture grey.png 16 16 2 L

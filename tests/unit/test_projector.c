@@ -154,6 +154,7 @@ static void test_gradients(void **unused) {
     c.noise_weight = 1; /* comparable with the rest, or float32 shows nothing else */
     c.optimise_noise = true;
     c.row_weight = 0.1;
+    c.prior_weight = 0.1;
     c.discriminator = judge;
     check_gradients(c);
     c.discriminator = NULL;
@@ -291,24 +292,23 @@ static void test_schedule(void **unused) {
         memcpy(&noise[i], p->host + AT_W_NOISE, 4);
     }
     assert_false(projector_step(p));
-    double full = 0.05 * projector_sigma_w(p);
+    double full = 0.05 * sqrt(W_DIM);
     assert_true(lr[0] == 0 && fabs((double)lr[5] - 0.05) < 1e-6 && fabs((double)lr[100] - 0.1) < 1e-6);
     assert_true(fabs((double)lr[175] - 0.05) < 1e-6 && lr[199] > 0 && lr[199] < 1e-3f);
     assert_true(fabs((double)noise[0] - full) < 1e-6 && fabs((double)noise[75] - full / 4) < 1e-6 && noise[150] == 0);
     projector_free(p);
 }
 
-/* Against the rows themselves. */
-static void test_mean_of_w(void **unused) {
+/* Against the rows themselves: centre and covariance of w with the last leaky ReLU undone. */
+static void test_w_space(void **unused) {
     (void)unused;
     enum { N = 300 };
-    static float z[N * 16], ws[N * LATENT];
+    static float z[N * 16], ws[N * LATENT], centre[W_DIM], spread[W_DIM * W_DIM];
     static int labels[N];
-    float mean[W_DIM];
-    double sigma, want[W_DIM] = {0}, squares = 0;
+    double mean[W_DIM] = {0}, covariance[W_DIM * W_DIM] = {0}, variance = 0;
     struct error e;
     struct sg2_generator *s;
-    assert_int_equal(sg2_w_statistics(net, N, 11, 1, mean, &sigma, &e), ST_OK);
+    assert_int_equal(projector_w_space(net, N, 11, 1, centre, spread, &e), ST_OK);
     assert_int_equal(sg2_generator_create(&s, device, net, &(struct sg2_generator_opt){.batch = 50, .noise = SG2_NOISE_CONST, .psi = 1,
                      .cutoff = -1}, &e), ST_OK);
     for (int i = 0; i < N; i++) {
@@ -316,13 +316,24 @@ static void test_mean_of_w(void **unused) {
         labels[i] = 1;
     }
     sg2_generate_ws(s, &(struct sg2_latents){.n = N, .z = z, .labels = labels}, ws);
-    for (int i = 0; i < N * W_DIM; i++)
-        want[i % W_DIM] += (double)ws[i / W_DIM * LATENT + i % W_DIM] / N;
-    for (int i = 0; i < N * W_DIM; i++)
-        squares += pow((double)ws[i / W_DIM * LATENT + i % W_DIM] - want[i % W_DIM], 2) / N;
-    for (int i = 0; i < W_DIM; i++)
-        assert_true(fabs((double)mean[i] - want[i]) < 1e-5);
-    assert_true(fabs(sigma - sqrt(squares)) < 1e-4 * sigma);
+    for (int i = 0; i < N * LATENT; i++)
+        ws[i] = ws[i] < 0 ? 5 * ws[i] : ws[i];
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < W_DIM; j++)
+            mean[j] += (double)ws[i * LATENT + j] / N;
+    for (int i = 0; i < N; i++)
+        for (int j = 0; j < W_DIM * W_DIM; j++)
+            covariance[j] += ((double)ws[i * LATENT + j / W_DIM] - mean[j / W_DIM]) * ((double)ws[i * LATENT + j % W_DIM] - mean[j % W_DIM]) / N;
+    for (int j = 0; j < W_DIM; j++)
+        variance += covariance[j * W_DIM + j] / W_DIM;
+    for (int j = 0; j < W_DIM * W_DIM; j++) {
+        double product = 0;
+        for (int k = 0; k < W_DIM; k++)
+            product += (double)spread[j / W_DIM * W_DIM + k] * (double)spread[j % W_DIM * W_DIM + k];
+        assert_true(fabs((double)centre[j % W_DIM] - mean[j % W_DIM]) < 1e-5);
+        assert_true(fabs(product - covariance[j] - (j / W_DIM == j % W_DIM ? 1e-3 * variance : 0)) < 1e-5 * variance);
+        assert_true(j % W_DIM <= j / W_DIM || spread[j] == 0);
+    }
     sg2_generator_free(s);
 }
 
@@ -347,7 +358,7 @@ static void test_refusals(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients), cmocka_unit_test(test_schedule), cmocka_unit_test(test_mean_of_w),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients), cmocka_unit_test(test_schedule), cmocka_unit_test(test_w_space),
                                        cmocka_unit_test(test_finds_what_is_there), cmocka_unit_test(test_company_does_not_matter),
                                        cmocka_unit_test(test_noise_maps), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
