@@ -184,7 +184,7 @@ static void test_finds_what_is_there(void **unused) {
     pictures(N, 1, target);
     for (int space = PROJECT_W; space <= PROJECT_W_PLUS; space++) {
         struct projector_config c = projector_defaults((enum projector_space)space);
-        c.steps = 400;
+        c.steps = 1000;
         c.batch = N;
         struct projector *p = create(&c);
         projector_begin(p, target, N);
