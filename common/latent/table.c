@@ -86,6 +86,11 @@ enum status table_read_directions(struct latent_table *t, const char *path, stru
     fclose(f);
     if (st == ST_END)
         st = st_fail(e, "%s: the file is empty", path);
+    if (a.ndim == 1) { /* one direction */
+        a.ndim = 2;
+        a.dim[1] = a.dim[0];
+        a.dim[0] = 1;
+    }
     int64_t last = st == ST_OK && a.ndim ? a.dim[a.ndim - 1] : 0;
     t->per_layer = a.ndim == 3 && a.dim[1] == t->shape.layers;
     if (st == ST_OK && !((a.ndim == 2 || t->per_layer) && last == t->shape.dim && a.dim[0] >= 1 && a.dim[0] <= MAX_DIRECTIONS))

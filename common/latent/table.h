@@ -42,7 +42,7 @@ int table_cells(const struct latent_table *t); /* that are drawn: all but the co
 /* One cell into ws [layers,dim], and the name of the source whose noise it has. False for the empty corner. */
 bool table_cell(const struct latent_table *t, int row, int column, float *ws, uint64_t *name);
 
-/* Sets direction, n_direction and per_layer from a .npy file of [K,dim] or [K,layers,dim]; the caller frees t->direction. */
+/* Sets direction, n_direction and per_layer from a .npy file of [dim], [K,dim] or [K,layers,dim]; the caller frees t->direction. */
 enum status table_read_directions(struct latent_table *t, const char *path, struct error *e);
 
 /* Draws n <= batch pictures of ws [n,layers,dim] and returns their pixels, valid until the next call. */

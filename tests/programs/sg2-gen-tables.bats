@@ -115,6 +115,9 @@ sheet, seed = load('one.png'), tiles('seed.tar')[0]
 assert x0 == x1 and y1 - y0 == 16
 assert len({sheet[y:y + 16, x:x + 16].tobytes() for y in (y0, y1) for x in (x0 - (x0 % 1), x0)}) == 1
 PY
+    $python -c 'import numpy as np; np.save("d1.npy", np.load("d.npy")[0])'
+    gen --seeds 7 --directions d1.npy --amounts -4,0,4 --trunc 0.7 --out first.png --save-w first.npy
+    $python -c 'import numpy as np; assert (np.load("first.npy") == np.load("cells.npy")[:3]).all()'
     # the same direction for every layer, and in a few layers only
     gen --seeds 7 --directions dd.npy --amounts -4,0,4 --trunc 0.7 --out plus.png
     cmp one.png plus.png
