@@ -19,7 +19,7 @@
 
 #define USE_Z 0x5au         /* as sg2-gen: `use` of Philox for z, key = seed, index 0 */
 #define MAX_SEEDS 100000000 /* 800 MB of numbers */
-#define MAX_NUMBERS 4096    /* in --trunc and --amount */
+#define MAX_NUMBERS 4096    /* in --trunc and --amounts */
 
 enum { SPACE_PLUS, SPACE_W };
 enum { SEFA, PCA, DIFFERENCE, LOGISTIC };
@@ -48,8 +48,8 @@ static const struct cli_option options[] = {
     {0, "loop", NULL, CLI_FLAG, &o.loop, 0, 0, "come back to the first"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "mix, move"},
     {'l', "layers", "LIST", CLI_STRING, &o.layers, 0, 0, "layers such as 0-3,8: mix takes them from the columns; sefa looks at them"},
-    {'d', "direction", "FILE", CLI_STRING, &o.direction, 0, 0, "directions to move along, one after another"},
-    {'a', "amount", "X,...", CLI_STRING, &o.amount, 0, 0, "how far, one after another"},
+    {'d', "directions", "FILE", CLI_STRING, &o.direction, 0, 0, "directions to move along, one after another"},
+    {'a', "amounts", "LIST", CLI_STRING, &o.amount, 0, 0, "how far, one after another"},
     {0, "absolute", NULL, CLI_FLAG, &o.absolute, 0, 0, "amounts are places along the direction, measured from the origin"},
     {0, "origin", "FILE", CLI_STRING, &o.origin, 0, 0, "a latent: origin of --absolute and of spherical and circular walks"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "directions"},
@@ -69,7 +69,7 @@ static const struct cli_program program = {
     .options = options,
     .examples = "sg2-latent sample --seeds 0-99 | sg2-latent map -n net.safetensors --trunc 0.7 | sg2-gen -n net.safetensors -\n"
                 "sg2-latent directions -n net.safetensors --method sefa --layers 0-5 >sefa.npy\n"
-                "sg2-latent move --direction sefa.npy --amount -3,0,3 w.npy | sg2-gen -n net.safetensors --out moved.png -\n"};
+                "sg2-latent move --directions sefa.npy --amounts -3,0,3 w.npy | sg2-gen -n net.safetensors --out moved.png -\n"};
 
 /* ---- the command line ---- */
 
@@ -386,11 +386,11 @@ static void mix(char **operand, int n) {
 static void move(char **operand, int n) {
     struct latent_movement m = {.absolute = o.absolute, .layers = o.layers};
     if (!o.direction)
-        cli_usage("--direction FILE is needed");
+        cli_usage("--directions FILE is needed");
     if (o.origin && !o.absolute)
         cli_usage("--origin goes with --absolute");
     const char *name = only("move", operand, n);
-    double *amount = numbers("amount", o.amount, -1e6, 1e6, &m.n_amount);
+    double *amount = numbers("amounts", o.amount, -1e6, 1e6, &m.n_amount);
     m.amount = amount;
     m.num_ws = num_ws();
     m.directions = load(latent_load_vectors, o.direction);
@@ -658,7 +658,7 @@ int main(int argc, char **argv) {
         {"truncate", truncate_latents, " network trunc cutoff quiet "},
         {"walk", walk, " seeds rng dim network path frames loop origin quiet "},
         {"mix", mix, " network layers quiet "},
-        {"move", move, " network layers direction amount absolute origin quiet "},
+        {"move", move, " network layers directions amounts absolute origin quiet "},
         {"directions", directions, NULL}, /* by method */
         {"cat", cat, " rows quiet "},
         {"info", info, " json quiet "}};

@@ -228,13 +228,13 @@ for i in range(3):
 @test "move: by amounts and to places, along one or several directions, some layers" {
     numpy 'r = np.random.RandomState(1)
 np.save("one.npy", r.randn(16)); np.save("three.npy", r.randn(3, 16)); np.save("each.npy", r.randn(1, 6, 16))'
-    sg2-latent move --direction one.npy --amount -2,0,1.5 w.npy >a.npy
-    sg2-latent move --direction three.npy --amount 1,2 plus.npy >b.npy
-    sg2-latent move --direction one.npy --layers 1-2,4 --network "$NET" --amount 3 <w.npy >c.npy
-    sg2-latent move --direction one.npy --layers 1-2,4 --amount 3 <plus.npy | cmp - c.npy
-    sg2-latent move --direction each.npy w.npy >d.npy
-    sg2-latent move --direction one.npy --absolute --amount 1,-1 --origin mean.npy w.npy >e.npy
-    sg2-latent move --direction each.npy --absolute --amount 2 --layers 3 plus.npy >f.npy
+    sg2-latent move --directions one.npy --amounts -2,0,1.5 w.npy >a.npy
+    sg2-latent move --directions three.npy --amounts 1,2 plus.npy >b.npy
+    sg2-latent move --directions one.npy --layers 1-2,4 --network "$NET" --amounts 3 <w.npy >c.npy
+    sg2-latent move --directions one.npy --layers 1-2,4 --amounts 3 <plus.npy | cmp - c.npy
+    sg2-latent move --directions each.npy w.npy >d.npy
+    sg2-latent move --directions one.npy --absolute --amounts 1,-1 --origin mean.npy w.npy >e.npy
+    sg2-latent move --directions each.npy --absolute --amounts 2 --layers 3 plus.npy >f.npy
     numpy 'w, plus, mean, one, three, each = (load(n + ".npy") for n in ("w", "plus", "mean", "one", "three", "each"))
 near(load("a.npy"), (w[:, None] + np.array([-2, 0, 1.5])[:, None] * one).reshape(21, 16))
 near(load("b.npy"), (plus[:, None, None] + np.array([1, 2])[:, None, None] * three[:, None, None]).reshape(42, 6, 16))
@@ -243,11 +243,11 @@ near(load("d.npy"), plus + each)
 e = load("e.npy").reshape(7, 2, 16); near((e - mean) @ one / (one @ one), np.tile([1.0, -1], (7, 1)))
 off = e - w[:, None]; near(off - (off @ one)[..., None] * one / (one @ one), 0 * off) # nothing else has changed
 f = load("f.npy"); near(f[:, 3] @ each[0, 3] / (each[0, 3] @ each[0, 3]), np.full(7, 2.0)); assert (np.delete(f, 3, 1) == np.float32(np.delete(plus, 3, 1))).all()'
-    fails_with 1 'w has no layers' sg2-latent move --direction one.npy --layers 1 w.npy
-    fails_with 1 'the direction is of \[N,6,16\]' sg2-latent move --direction plus.npy <(sg2-latent sample --dim 8 --seeds 0)
-    fails_with 1 'an origin is one latent, not 7' sg2-latent move --direction one.npy --absolute --origin w.npy w.npy
-    fails_with 2 'goes with --absolute' sg2-latent move --direction one.npy --origin mean.npy w.npy
-    fails_with 2 'read for one thing' sg2-latent move --direction - - <w.npy
+    fails_with 1 'w has no layers' sg2-latent move --directions one.npy --layers 1 w.npy
+    fails_with 1 'the direction is of \[N,6,16\]' sg2-latent move --directions plus.npy <(sg2-latent sample --dim 8 --seeds 0)
+    fails_with 1 'an origin is one latent, not 7' sg2-latent move --directions one.npy --absolute --origin w.npy w.npy
+    fails_with 2 'goes with --absolute' sg2-latent move --directions one.npy --origin mean.npy w.npy
+    fails_with 2 'read for one thing' sg2-latent move --directions - - <w.npy
 }
 
 # weights CODE - numpy with style(name), the style weights of a layer of $NET.
@@ -274,8 +274,8 @@ check("all.npy", ["b4.conv1", "b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"],
 check("some.npy", ["b8.conv1", "b16.conv0"], 5)'
     for k in 0 1 2 3 4; do
         sg2-latent cat --rows $k some.npy >d.npy
-        sg2-latent move --direction d.npy --amount 4 --layers 2-3 plus.npy >moved.npy
-        sg2-latent move --direction d.npy --amount -4 --layers 2-3 <moved.npy >back.npy
+        sg2-latent move --directions d.npy --amounts 4 --layers 2-3 plus.npy >moved.npy
+        sg2-latent move --directions d.npy --amounts -4 --layers 2-3 <moved.npy >back.npy
         gen <plus.npy >start.tar && gen <moved.npy >moved.tar && gen <back.npy >back.tar
         numpy 'same_pictures("start.tar", "back.tar"); assert np.abs(pictures("start.tar") - pictures("moved.tar")).max() > 1'
     done
@@ -338,12 +338,12 @@ near(load("logistic.npy"), direction(x, y), 1e-4); near(load("labels.npy"), dire
     sg2-latent sample --seeds 9 >d.npy
     for frames in 100 10000; do
         /usr/bin/time -f %M -o walk.$frames sg2-latent walk --path cubic --frames $frames keys.npy |
-            /usr/bin/time -f %M -o move.$frames sg2-latent move --direction d.npy |
+            /usr/bin/time -f %M -o move.$frames sg2-latent move --directions d.npy |
             /usr/bin/time -f %M -o info.$frames sg2-latent info | grep -qF "[$frames,12,512]"
     done
     for p in walk move info; do [ $(($(tail -n 1 $p.10000) - $(tail -n 1 $p.100))) -lt 65536 ]; done # KB
     set +o pipefail
-    sg2-latent walk --frames 10000 keys.npy 2>err | sg2-latent move --direction d.npy 2>>err | head -c 100000 >/dev/null
+    sg2-latent walk --frames 10000 keys.npy 2>err | sg2-latent move --directions d.npy 2>>err | head -c 100000 >/dev/null
     [ "${PIPESTATUS[0]}" = 141 ] && [ "${PIPESTATUS[1]}" = 141 ] && [ ! -s err ]
     # a writer that dies: its reader says so in one line
     sg2-latent walk --frames 1000 plus.npy | head -c 10000 | sg2-latent truncate --network "$NET" 2>err | gen >/dev/null 2>err2 || status=$?
