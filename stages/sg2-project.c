@@ -30,14 +30,14 @@ static struct {
     double lr, w_noise, contrast, features, prior, rows, max_reject;
     long steps, class, batch, seed, threads, every;
     int space, distance, noise, format;
-    bool fp32, plan, profile, null;
+    bool fp32, no_graph, plan, profile, null;
 } o = {.space = 1, .steps = 1000, .lr = 0.1, .w_noise = 0.05, .contrast = 1, .features = 1, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto",
        .max_reject = 0.5, .every = 10};
 static const char *const distance_name[] = {"auto", "pixel", "discriminator", "inception"}, *const noise_name[] = {"const", "optimise"},
                   *const space_name[] = {"w", "w+"};
 
 static const struct cli_option options[] = {
-    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
+    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint: safetensors, NVIDIA's .pkl, rosinality's .pt"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "The search"},
     {0, "space", "w|w+", CLI_CHOICE, &o.space, 0, 0, "one w for all layers, or one a layer (closer, less like the network's own faces)"},
     {0, "distance", "auto|pixel|discriminator|inception", CLI_CHOICE, &o.distance, 0, 0, "likeness; auto: discriminator if the file has one, else pixel"},
@@ -66,6 +66,7 @@ static const struct cli_option options[] = {
     {'b', "batch", "N", CLI_INT, &o.batch, 1, SG2_MAX_PROJECT, "pictures at once; default 1 on the CPU, 8 on a GPU"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
+    {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of a step and exit"},
     {0, "profile", NULL, CLI_FLAG, &o.profile, 0, 0, "run one step, print the time of each operation and exit"},
@@ -107,6 +108,7 @@ static void open_networks(struct work *w) {
     if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w->network, &e) != ST_OK ||
         device_open(&w->device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, w->device, &w->g, &e) != ST_OK)
         cli_die("%s", e.text);
+    device_use_graphs(w->device, !o.no_graph);
     w->config = *checkpoint_config(file);
     w->distance = o.distance;
     if (o.distance == DISTANCE_INCEPTION) {

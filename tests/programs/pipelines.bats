@@ -103,3 +103,27 @@ PY
     awk '$2 < 0.3 || $2 > 0.6 { exit 1 }' out/measures.txt # mouth to jaw
     $python -c 'from PIL import Image; assert Image.open("out/sheet.png").size > (5 * 128, 6 * 128)'
 }
+
+@test "project-and-edit.sh: from a photograph, and from what is aligned already" {
+    need face-align sg2-project
+    PROJECT='--steps 20 --threads 1' COUNT=2 run_pipeline project-and-edit.sh "$NET" "$ROOT/examples/photos/astronaut.jpg" out -2,0,2
+    [ "$(wc -l <out/report.jsonl)" = 1 ] && [ "$(ls out/edited/*.png | wc -l)" = 6 ] && [ -s out/directions.png ]
+    sg2-gen --quiet --network "$NET" --out again out/w.npy
+    $python - <<'PY'
+import numpy as np
+from PIL import Image
+edited = [np.asarray(Image.open('out/edited/%06d.png' % i)).astype(int) for i in range(6)]
+again = np.asarray(Image.open('again/000000.png')).astype(int)
+assert np.abs(edited[1] - again).max() <= 1 and np.abs(edited[4] - again).max() <= 1 # amount 0
+assert all(np.abs(edited[i] - again).max() > 8 for i in (0, 2, 3, 5))
+assert np.abs(np.asarray(Image.open('out/projected.png')).astype(int)[:, 16:] - again).max() <= 1
+PY
+    # again: the projection is kept; other directions
+    touch -d '2001-01-01' out/w.npy
+    DIRECTIONS=out/directions.npy run_pipeline project-and-edit.sh "$NET" nowhere.jpg out 5
+    [ "$(date -r out/w.npy +%Y)" = 2001 ]
+    ALIGNED=1 PROJECT='--steps 20 --threads 1' COUNT=1 run_pipeline project-and-edit.sh "$NET" again/000000.png other 1
+    [ "$(ls other/edited/*.png | wc -l)" = 1 ]
+    run ! "$ROOT/pipelines/project-and-edit.sh" "$NET" nowhere.jpg bad 2>/dev/null
+    [ ! -e bad/w.npy ]
+}
