@@ -31,8 +31,7 @@ static struct {
     long steps, class, batch, seed, threads, every;
     int space, distance, noise, format;
     bool fp32, no_graph, plan, profile, null;
-} o = {.space = 1, .steps = 1000, .lr = 0.1, .w_noise = 0.05, .contrast = 1, .features = 1, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto",
-       .max_reject = 0.5, .every = 10};
+} o = {.space = PROJECT_W_PLUS, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto", .max_reject = 0.5, .every = 10};
 static const char *const distance_name[] = {"auto", "pixel", "discriminator", "inception"}, *const noise_name[] = {"const", "optimise"},
                   *const space_name[] = {"w", "w+"};
 
@@ -48,10 +47,10 @@ static const struct cli_option options[] = {
     {0, "rows", "X", CLI_FLOAT, &o.rows, 0, 1e6, "w+: how hard the layers' w are held together"},
     {0, "steps", "N", CLI_INT, &o.steps, 1, 1000000, "steps of Adam"},
     {0, "lr", "X", CLI_FLOAT, &o.lr, 0, 10, "largest learning rate"},
-    {0, "w-noise", "X", CLI_FLOAT, &o.w_noise, 0, 10, "random moves of w at first, in units of its deviation"},
+    {0, "w-noise", "X", CLI_FLOAT, &o.w_noise, 0, 10, "random moves of w at first, as a share of its length"},
     {0, "noise", "const|optimise", CLI_CHOICE, &o.noise, 0, 0, "noise maps: the network's own, or sought along with w (see --save-noise)"},
-    {'c', "class", "K", CLI_INT, &o.class, 0, 1e6, "class to start from, for conditional networks; default the mean of all"},
-    {0, "seed", "N", CLI_INT, &o.seed, 0, 9007199254740992.0, "of the random moves and of the latents behind the mean w"},
+    {'c', "class", "K", CLI_INT, &o.class, 0, 1e6, "class to look among, for conditional networks; default all"},
+    {0, "seed", "N", CLI_INT, &o.seed, 0, 9007199254740992.0, "of the random moves, and of the 10,000 w that say where w lie"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Input and output"},
     {0, "format", "w+|w", CLI_CHOICE, &o.format, 0, 0, "of the latents written: [N,num_ws,w], or [N,w] with --space w"},
     {0, "pictures", "DIR|FILE", CLI_STRING, &o.pictures, 0, 0, "also write the projections: a folder, or one picture of targets beside projections"},
@@ -131,7 +130,7 @@ static void open_networks(struct work *w) {
 
 static void make_projector(struct work *w) {
     struct error e;
-    struct projector_config c = projector_defaults(o.space == 0 ? PROJECT_W : PROJECT_W_PLUS);
+    struct projector_config c = projector_defaults(o.space);
     c.batch = w->batch;
     c.steps = (int)o.steps;
     c.lr = o.lr;
@@ -435,6 +434,9 @@ static void check_usage(void) {
 
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
+    const struct projector_config d = projector_defaults(PROJECT_W_PLUS);
+    o.steps = d.steps, o.lr = d.lr, o.w_noise = d.w_noise;
+    o.contrast = d.contrast_weight, o.features = d.feature_weight, o.prior = d.prior_weight, o.rows = d.row_weight;
     int first = cli_start(&program, argc, argv);
     check_usage();
     bool only_look = o.plan || o.profile;

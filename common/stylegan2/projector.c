@@ -11,10 +11,13 @@
 
 #define DRAWS 10000 /* of w, as in the paper */
 
+/* Found by trying, with examples/faces-128 and photographs; see CAVEATS of sg2-project.1. The ramps and the weight of the noise maps are
+ * the paper's, whose learning rate of 0.1 and moves of 0.05 sigma_w are for 1,000 steps and another distance. */
 struct projector_config projector_defaults(enum projector_space space) {
-    return (struct projector_config){.batch = 1, .steps = 1000, .space = space, .lr = 0.1, .ramp_up = 0.05, .ramp_down = 0.25,
-                                     .w_noise = 0.05, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
-                                     .feature_weight = 1, .contrast_weight = 1, .prior_weight = 0, .row_weight = 0, .class_number = -1};
+    return (struct projector_config){.batch = 1, .steps = 500, .space = space, .lr = 0.2, .ramp_up = 0.05, .ramp_down = 0.25,
+                                     .w_noise = 0.01, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
+                                     .contrast_weight = 0.5, .feature_weight = 1, .prior_weight = 0.03, .row_weight = 0.01,
+                                     .class_number = -1};
 }
 
 /* ---- set-up ---- */

@@ -185,6 +185,7 @@ static void test_finds_what_is_there(void **unused) {
     for (int space = PROJECT_W; space <= PROJECT_W_PLUS; space++) {
         struct projector_config c = projector_defaults((enum projector_space)space);
         c.steps = 1000;
+        c.prior_weight = 0.001; /* this network was never trained: its w are no faces, and 12 numbers must all fit */
         c.batch = N;
         struct projector *p = create(&c);
         projector_begin(p, target, N);
@@ -282,6 +283,8 @@ static void test_schedule(void **unused) {
     (void)unused;
     struct projector_config c = projector_defaults(PROJECT_W);
     c.steps = 200;
+    c.lr = 0.1;
+    c.w_noise = 0.05;
     struct projector *p = create(&c);
     uint8_t target[PIXELS];
     pictures(1, 1, target);
