@@ -27,4 +27,4 @@ if [ -z "$directions" ]; then
     sg2-latent directions --network "$network" --layers "$layers" --count "${COUNT:-4}" >"$directions"
 fi
 sg2-gen --network "$network" --directions "$directions" --amounts "$amounts" --layers "$layers" --out "$out/directions.png" "$out/w.npy"
-sg2-latent move --direction "$directions" --amount="$amounts" --layers "$layers" "$out/w.npy" | sg2-gen --network "$network" --out "$out/edited" -
+sg2-latent move --directions "$directions" --amounts "$amounts" --layers "$layers" "$out/w.npy" | sg2-gen --network "$network" --out "$out/edited" -
