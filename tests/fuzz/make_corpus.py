@@ -14,6 +14,9 @@ import tarfile
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'programs'))
+import pickles
+
 ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), 'corpus')
 
 
@@ -126,6 +129,21 @@ def networks():
             at += 4 * int(np.prod(shape))
         text = json.dumps(header).encode()
         put('checkpoint', name, struct.pack('<Q', len(text)) + text + bytes(at))
+    small = {'G_ema.' + k: np.zeros(shape, '<f4') for k, shape in shapes.items()}
+    for name, data in (('nvidia-2.pkl', pickles.nvidia(small, {'protocol': '2', 'storage': 'numpy', 'clamp': '256'})),
+                       ('nvidia-3.pkl', pickles.nvidia(small, {'protocol': '3', 'storage': 'inline'})),
+                       ('nvidia-5.pkl', pickles.nvidia(small, {'protocol': '5', 'storage': 'numpy'})),
+                       ('rosinality.pt', pickles.rosinality(small, {'average': 'yes'})),
+                       ('rosinality-legacy.pt', pickles.rosinality(small, {'layout': 'legacy'}))):
+        put('checkpoint', name, data)
+    # for the unpickler by itself a file of two tensors does, in each way there is to write one
+    few = {k: small[k] for k in ('G_ema.mapping.w_avg', 'G_ema.synthesis.b4.torgb.bias')}
+    for protocol in (2, 3, 4, 5):
+        for storage in ('inline', 'zip', 'numpy'):
+            put('pickle', '%s-%d.pkl' % (storage, protocol), pickles.nvidia(few, {'protocol': protocol, 'storage': storage}))
+    for name, data in pickles.hostile():
+        if len(data) < 4096:
+            put('pickle', 'hostile-' + name, data.ljust(24, b'.'))
 
 
 images()

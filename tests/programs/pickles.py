@@ -197,10 +197,10 @@ def legacy(value, data):
 def zipped(value, data):
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w', zipfile.ZIP_STORED) as z:
-        z.writestr('archive/data.pkl', Pickle(2).dump(value))
+        z.writestr(zipfile.ZipInfo('archive/data.pkl'), Pickle(2).dump(value))
         for k, a in data.items():
-            z.writestr('archive/data/' + k, a.astype('<f4').tobytes())
-        z.writestr('archive/version', '3\n')
+            z.writestr(zipfile.ZipInfo('archive/data/' + k), a.astype('<f4').tobytes())
+        z.writestr(zipfile.ZipInfo('archive/version'), '3\n')
     return out.getvalue()
 
 
@@ -358,7 +358,7 @@ def hostile():
     def in_zip(pickle):
         out = io.BytesIO()
         with zipfile.ZipFile(out, 'w', zipfile.ZIP_STORED) as z:
-            z.writestr('archive/data.pkl', pickle)
+            z.writestr(zipfile.ZipInfo('archive/data.pkl'), pickle)
         return out.getvalue()
 
     system = b'cos\nsystem\nX\4\0\0\0true\x85R.'
