@@ -15,6 +15,7 @@
 #define NAME_ROOM 128
 #define MEAN_BATCH 256
 #define MEAN_BATCHES 16 /* 4,096 latents, as many as rosinality's programs take */
+#define USE_NOISE 0x5a12u
 #define USE_MEAN 0x5a11u /* Philox `use` of their z */
 
 struct checkpoint {
@@ -331,6 +332,19 @@ static enum status fill_w_avg(const struct sg2_net *net, const struct sg2_tensor
     return st;
 }
 
+/* Noise inputs, which early files in rosinality's layout lack: their programs draw them at random, this one always the same. */
+static bool fill_noise(const struct sg2_net *net, const struct sg2_tensor *want) {
+    const char *last = strrchr(want->name, '.');
+    if (!last || strcmp(last, ".noise_const"))
+        return false;
+    int64_t n = want->dim[0] * want->dim[1];
+    float *x = xmalloc((size_t)n * sizeof *x);
+    philox_fill_normal(0, (uint64_t)want->offset, USE_NOISE, x, n);
+    sg2_tensor_set(want, net->state, x);
+    free(x);
+    return true;
+}
+
 static enum status load_network(const struct checkpoint *c, struct device *dev, enum sg2_kind kind, const char *prefix, struct sg2_net **out,
                                 struct error *e) {
     *out = NULL;
@@ -342,9 +356,11 @@ static enum status load_network(const struct checkpoint *c, struct device *dev, 
         enum transfer what = load_tensor(find(c, prefix, want->name), net, want, detail, sizeof detail);
         if (what == TRANSFER_COPIED || (what == TRANSFER_MISSING && fill_absent(net, want)))
             continue;
-        if (what == TRANSFER_MISSING && !strcmp(want->name, "mapping.w_avg") && tensor_file_layout(c->file) == TENSORS_ROSINALITY) {
-            mean = want;
-            continue;
+        if (what == TRANSFER_MISSING && tensor_file_layout(c->file) == TENSORS_ROSINALITY) {
+            if (!strcmp(want->name, "mapping.w_avg"))
+                mean = want;
+            if (mean == want || fill_noise(net, want))
+                continue;
         }
         enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, prefix, want->name,
                                 what == TRANSFER_MISSING ? "is missing" : "has a wrong shape: ", detail);

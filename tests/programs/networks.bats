@@ -35,6 +35,11 @@ picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise co
         run ! cmp -s "near-$layout" want # another mean than the reference network's made-up one
     done
     cmp near-zip near-legacy
+    $python "$PICKLES" rosinality "$NET" net.pt average=yes noise=no # as the oldest files are
+    cmp <(picture_of net.pt --noise none) <(picture_of "$NET" --noise none)
+    picture_of net.pt >other-noise
+    picture_of net.pt | cmp - other-noise
+    run ! cmp -s other-noise want
 }
 
 @test "attributes of the modules count, and those of other networks are refused" {

@@ -2,7 +2,7 @@
 no PyTorch take part, so that what the reader accepts is a layout and not what one version of a library happens to write.
 
     pickles.py nvidia FILE OUT [protocol=2..5] [storage=inline|zip|numpy] [clamp=X] [rate=X] [architecture=NAME]
-    pickles.py rosinality FILE OUT [layout=zip|legacy] [average=yes|no]
+    pickles.py rosinality FILE OUT [layout=zip|legacy] [average=yes|no] [noise=yes|no]
     pickles.py hostile FOLDER            one file for each trick
     pickles.py tensors FILE              prints "NAME SHAPE SHA-256" of each float32 tensor of a safetensors or .npz file, by name
 
@@ -309,7 +309,7 @@ def rosinality(tensors, options):
             out[where + '.noise.weight'] = a.reshape(1)
         elif what.startswith('affine'):
             out[where + '.conv.modulation.' + part[4]] = a
-        elif what == 'noise_const':
+        elif what == 'noise_const' and options.get('noise') != 'no':
             out['noises.noise_%d' % (2 * level + (part[2] == 'conv1') + 1 if level >= 0 else 0)] = a[None, None]
         elif part[2] == 'resample_filter' and level >= 0:
             out['to_rgbs.%d.upsample.kernel' % level] = a * 4
