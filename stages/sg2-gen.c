@@ -22,7 +22,6 @@
 
 #define MAX_SEEDS 100000000   /* 800 MB of numbers */
 #define MAX_NUMBERS 256       /* columns of a table */
-#define MAX_SOURCES 4096      /* its rows */
 #define BATCH_PIXELS (1 << 18) /* pixels in a batch by default: 16 pictures of 128x128 */
 
 static struct {
@@ -229,26 +228,13 @@ static void draw_pictures(struct work *w, struct latent_input *in, const struct 
 
 /* ---- tables ---- */
 
-/* All latents as w+, truncated when psi is not the table's subject. */
-static struct table_sources sources(struct work *w, struct latent_input *in) {
-    struct table_sources s = {0};
-    struct latent_batch b;
-    size_t row = row_of_ws(w);
-    while (next_input(w, in, &b)) {
-        if (s.n + b.n > MAX_SOURCES)
-            cli_die("a table has at most %d rows or columns", MAX_SOURCES);
-        s.ws = xrealloc(s.ws, (size_t)(s.n + b.n) * row * sizeof *s.ws);
-        s.names = xrealloc(s.names, (size_t)(s.n + b.n) * sizeof *s.names);
-        memcpy(s.names + s.n, b.names, (size_t)b.n * sizeof *s.names);
-        if (b.ws)
-            memcpy(s.ws + (size_t)s.n * row, b.ws, (size_t)b.n * row * sizeof *s.ws);
-        else
-            sg2_generate_ws(w->generator, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .labels = w->labels},
-                            s.ws + (size_t)s.n * row);
-        s.n += (int)b.n;
-    }
-    latent_input_close(in);
-    return s;
+/* Latents as w+, truncated when that is not the table's subject. */
+static void add_sources(struct work *w, struct table_sources *s, const struct latent_batch *b) {
+    struct error e;
+    if (!b->ws)
+        sg2_generate_ws(w->generator, &(struct sg2_latents){.n = b->n, .z = b->z, .w = b->w, .labels = w->labels}, w->ws);
+    if (table_sources_add(s, (int)b->n, b->ws ? b->ws : w->ws, row_of_ws(w), b->names, &e) != ST_OK)
+        cli_die("%s", e.text);
 }
 
 static const uint8_t *draw_cells(void *context, int n, const float *ws, const uint64_t *names) {
@@ -294,14 +280,18 @@ static void make_table(struct work *w, struct latent_input *in, const uint64_t *
         sg2_tensor_get(sg2_net_find(w->net, "mapping.w_avg"), w->net->state, mean);
         t.mean.data = mean;
     }
-    t.rows = sources(w, in);
-    if (o.mix)
-        t.columns = sources(w, open_input(w, mix, n_mix, NULL, 0));
+    struct latent_batch b;
+    while (next_input(w, in, &b))
+        add_sources(w, &t.rows, &b);
+    if (o.mix) {
+        struct latent_input *columns = open_input(w, mix, n_mix, NULL, 0);
+        while (next_input(w, columns, &b))
+            add_sources(w, &t.columns, &b);
+        latent_input_close(columns);
+    }
     write_table(w, &t);
-    free(t.rows.ws);
-    free(t.rows.names);
-    free(t.columns.ws);
-    free(t.columns.names);
+    table_sources_free(&t.rows);
+    table_sources_free(&t.columns);
     free(mean);
     free(t.direction);
 }
@@ -451,12 +441,11 @@ int main(int argc, char **argv) {
         struct latent_input *in = open_input(&w, seeds, n, argv + first, operands);
         cli_progress_start(&w.progress, "pictures", (int64_t)n);
         double started = cli_seconds();
-        if (is_table(&w)) {
+        if (is_table(&w))
             make_table(&w, in, mix, n_mix, amounts, n_amounts);
-        } else {
+        else
             draw_pictures(&w, in, &so);
-            latent_input_close(in);
-        }
+        latent_input_close(in);
         double spent = cli_seconds() - started;
         cli_progress_end(&w.progress);
         if (w.save_w && (fclose(w.save_w) != 0 || rename(save_w_name, o.save_w) != 0))

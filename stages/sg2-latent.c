@@ -91,20 +91,10 @@ static void must(enum status st, const struct error *e) {
 
 /* "-1,0,2.5" -> numbers; the caller frees. */
 static double *numbers(const char *option, const char *text, double low, double high, int *n) {
-    double *v = NULL;
-    char word[64];
-    *n = 0;
-    for (const char *p = text;; p++) {
-        size_t size = strcspn(p, ",");
-        v = xrealloc(v, (size_t)(*n + 1) * sizeof *v);
-        snprintf(word, sizeof word, "%.*s", (int)(size < 63 ? size : 63), p);
-        if (*n == MAX_NUMBERS || size > 62 || !cli_parse_float(word, low, high, &v[*n]))
-            cli_usage("--%s takes numbers from %g to %g such as 0,0.5,1, not \"%s\"", option, low, high, text);
-        ++*n;
-        p += size;
-        if (!*p)
-            return v;
-    }
+    double *v;
+    if (!cli_parse_floats(text, low, high, &v, n, MAX_NUMBERS))
+        cli_usage("--%s takes numbers from %g to %g such as 0,0.5,1, not \"%s\"", option, low, high, text);
+    return v;
 }
 
 static FILE *open_latents(const char *name) {

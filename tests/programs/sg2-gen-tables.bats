@@ -139,6 +139,8 @@ PY
     no 'trunc takes' --trunc 0,,1 --out x.png
     no 'amounts takes' --directions d.npy --amounts 1e7 --out x.png
     no 'neither video nor tables' --mix 1 --grid 2x2 --out x.png
+    fails_with 1 'at most 4096 rows' sg2-gen --quiet --network "$NET" --seeds 0-4096 --trunc 0,1 --out x.png
+    fails_with 1 'over the limit' sg2-gen --quiet --network "$NET" --seeds 0-4095 --trunc 0,1 --out x.png
     bad 'd.npy: No such file'
     : >d.npy && bad 'd.npy: the file is empty'
     $python -c 'import numpy as np; np.save("d.npy", np.zeros((2, 31)))' && bad 'directions of this network are'
