@@ -5,7 +5,10 @@ load lib
 PICKLES=$ROOT/tests/programs/pickles.py
 NET=$ROOT/tests/reference/stylegan2-r16.safetensors   # G and D
 COND=$ROOT/tests/reference/stylegan2-r32-cond5.safetensors
-picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise const --trunc 0.7 "${@:2}" | tar xO --wildcards '*.ppm'; }
+picture_of() { # no two failures give the same bytes
+    { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise const --trunc 0.7 "${@:2}" || echo "$1 failed: $BASHPID" >&2; } |
+        tar xO --wildcards '*.ppm' || echo "$BASHPID $RANDOM"
+}
 
 @test "NVIDIA's pickle, protocols 2 to 5, storages inline, as zip, or NumPy arrays: the same pictures" {
     need sg2-gen
@@ -76,7 +79,9 @@ picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise co
         status=0
         timeout -s KILL 60 /usr/bin/time -f %M -o rss sg2-gen --threads 1 --network "$f" --seeds 1 --out x.png 2>err || status=$?
         echo "$f: status $status, $(tail -n 1 rss) KB: $(cat err)"
-        [ $status -eq 1 ] && [ "$(wc -l <err)" -eq 1 ] && grep -q "^sg2-gen: $f: " err
+        [ $status -eq 1 ]
+        [ "$(wc -l <err)" -eq 1 ]
+        grep -q "^sg2-gen: $f: " err
         [ ! -e x.png ]
         case $BUILD in *san*) ;; *) [ "$(tail -n 1 rss)" -lt 200000 ] ;; esac # a sanitizer's own memory is no matter
     done
