@@ -29,7 +29,7 @@ static struct {
     double fps;
     long cutoff, class, batch, quality, threads;
     int noise, rng, format, latent, chroma;
-    bool fp32, no_graph, plan, profile, animate;
+    bool fp32, no_graph, plan, profile, animate, label;
 } o = {.trunc = "1", .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto",
        .amounts = "-3,-1.5,0,1.5,3", .fps = 24};
 enum { FORMAT_PPM = 1, FORMAT_Y4M = 5 };
@@ -54,6 +54,7 @@ static const struct cli_option options[] = {
      "y4m, and ppm on stdout: raw video"},
     {0, "quality", "N", CLI_INT, &o.quality, 1, 100, "of jpg and webp"},
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "columns and rows of a grid written to --out FILE; default about square"},
+    {0, "label", NULL, CLI_FLAG, &o.label, 0, 0, "write the seed below each picture of a grid"},
     {0, "animate", NULL, CLI_FLAG, &o.animate, 0, 0, "--out FILE.png or .webp: an animation with a frame a picture, not a grid"},
     {0, "fps", "R", CLI_FLOAT, &o.fps, 0.01, 1000, "frames a second of a video"},
     {0, "chroma", "420|444", CLI_CHOICE, &o.chroma, 0, 0, "colour resolution of y4m: half, as players expect, or full"},
@@ -216,7 +217,12 @@ static void draw_pictures(struct work *w, struct latent_input *in, const struct 
             struct sample s = {0};
             struct image im, from = tile(w, i);
             describe(w, &s, b.names[i]);
-            image_copy(&im, &from);
+            char number[24];
+            snprintf(number, sizeof number, "%llu", (unsigned long long)b.names[i]);
+            if (o.label)
+                sheet_caption(&from, number, &im);
+            else
+                image_copy(&im, &from);
             if (sink_put(w->sink, &s, &im, &e) != ST_OK)
                 cli_die("%s", e.text);
         }
@@ -348,6 +354,8 @@ static void check_usage(const struct work *w, int operands, const struct video_o
         cli_usage("--seeds and latents exclude each other");
     if (o.grid && (!picture || video || is_table(w)))
         cli_usage("--grid needs --out FILE.png, and is for neither video nor tables");
+    if (o.label && (!picture || video || is_table(w)))
+        cli_usage("--label is for grids: it needs --out FILE.png");
     if (!!o.mix + !!o.directions + (w->n_psi > 1) > 1)
         cli_usage("--mix, --directions and several --trunc are three tables: choose one");
     if (is_table(w) && (!picture || video))
