@@ -32,7 +32,7 @@ static struct {
 
 static const struct cli_option options[] = {
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Seeds and networks"},
-    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
+    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, as sg2-gen takes it"},
     {'s', "seeds", "LIST", CLI_STRING, &o.seeds, 0, 0, "sample, walk, directions: seeds such as 0-99,150"},
     {0, "rng", "numpy|philox", CLI_CHOICE, &o.rng, 0, 0, "how a seed becomes z; numpy = RandomState(seed).randn, as everywhere"},
     {0, "dim", "N", CLI_INT, &o.dim, 1, 4096, "size of a seed's z; --network knows it"},
