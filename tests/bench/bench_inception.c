@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
         fputs("usage: bench_inception [--profile] WEIGHTS [BATCH]\n", stderr);
         return 2;
     }
-    if (device_open(&device, "cpu", 0, &e) != ST_OK || inception_open(&net, weights, device, batch, &e) != ST_OK) {
+    if (device_open(&device, "cpu", 0, &e) != ST_OK || inception_open(&net, weights, device, &(struct inception_options){.batch = batch}, &e) != ST_OK) {
         fprintf(stderr, "bench_inception: %s\n", e.text);
         return 1;
     }

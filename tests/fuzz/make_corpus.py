@@ -146,7 +146,33 @@ def networks():
             put('pickle', 'hostile-' + name, data.ljust(24, b'.'))
 
 
+def graphs():
+    """Frozen TensorFlow graphs; field numbers as in common/store/graphdef.c."""
+    def varint(n):
+        return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+    def message(number, body):
+        return varint(number << 3 | 2) + varint(len(body)) + body
+
+    def node(name, op, **attrs):
+        b = message(1, name) + message(2, op) + message(3, b'in')
+        return message(1, b + b''.join(message(5, message(1, k.encode()) + message(2, v)) for k, v in attrs.items()))
+
+    def value(dims, kind, field, data):
+        shape = b''.join(message(2, b'\x08' + varint(d)) for d in dims)
+        return message(8, b'\x08' + varint(kind) + message(2, shape) + (message(field, data) if field else data))
+    six = np.arange(6).astype('<f4').tobytes()
+    norm = node(b'c/bn', b'BatchNormWithGlobalNormalization', variance_epsilon=b'\x25' + six[4:8], scale_after_normalization=b'\x28\1')
+    put('pb', 'two.pb', node(b'c/w', b'Const', dtype=b'\x30\1', value=value([1, 3, 2], 1, 4, six)) + norm +
+        node(b'size', b'Const', value=value([2], 3, 4, six[:8])) + node(b'one', b'Const', value=value([], 1, 0, b'\x2d' + six[:4])) +
+        message(4, b'\x08\x08'))
+    put('pb', 'packed.pb', node(b'p', b'Const', value=value([6], 1, 5, six)) + node(b'repeated', b'Const', value=value([1 << 30], 1, 5, six[:4])) +
+        node(b'unknown', b'Const', value=message(8, b'\x08\1' + message(2, b'\x18\1') + message(4, six))))
+    put('pb', 'fixed64.pb', b'\x11' + bytes(8) + node(b'p', b'Const', value=value([6], 1, 4, six)) + message(2, b'library'))
+
+
 images()
+graphs()
 networks()
 tars()
 arrays()

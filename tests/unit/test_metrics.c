@@ -272,7 +272,8 @@ static void preprocess_as_tensorflow_1(void **state) {
     for (int i = 0; i < 12; i++)
         im.data[i] = grey[i / 3];
     float *out = xmalloc(INCEPTION_SIDE * INCEPTION_SIDE * 3 * sizeof *out);
-    inception_preprocess(&im, out);
+    struct prepare p = prepare_inception(RESIZE_TF1);
+    prepare_picture(&p, &im, out);
     assert_float_equal(out[0], -1, 0);                    /* target 0 is source 0, not -0.5 */
     float at = 100 * 2.0f / 299, want = (100 * at - 128) / 128;
     assert_float_equal(out[100 * 3 + 1], want, 1e-6);     /* column 100, row 0 */
