@@ -8,7 +8,8 @@ set -eu
 network=$1 sheet=$2 layers=${3:-} seed=${SEED:-8} count=${COUNT:-6} amounts=${AMOUNTS:--3,-1.5,0,1.5,3} psi=${TRUNC:-0.7}
 directions=${sheet%.*}.npy
 
-sg2-latent directions --network "$network" --method sefa --count "$count" ${layers:+--layers "$layers"} >"$directions"
+sg2-latent directions --network "$network" --method sefa --count "$count" ${layers:+--layers "$layers"} >"$directions" ||
+    { rm "$directions" && exit 1; }
 sg2-gen --network "$network" --seeds "$seed" --trunc "$psi" --directions "$directions" --amounts "$amounts" \
     ${layers:+--layers "$layers"} --out "$sheet"
 echo "Done. Sheet: $sheet   Directions: $directions"

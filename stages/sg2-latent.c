@@ -509,9 +509,8 @@ static void groups(char **operand, int n) {
 }
 
 static void directions(char **operand, int n) {
-    static const char *const takes[] = {
-        " method network layers count threads quiet ", " method network seeds rng class count threads quiet ", " method labels quiet ",
-        " method labels quiet "};
+    static const char *const takes[] = {" method network layers count threads ", " method network seeds rng class count threads ",
+                                        " method labels ", " method labels "};
     refuse_options(method_name[o.method], takes[o.method]);
     cli_need_binary_stdout("a latent stream");
     if (o.method == PCA && !o.seeds && (o.network || cli_given("rng") || cli_given("class")))
@@ -585,16 +584,16 @@ static void info(char **operand, int n) {
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(char **operand, int n); const char *takes; } commands[] = {
-        {"sample", sample, " seeds rng dim network quiet "},
-        {"map", map, " network trunc cutoff class space threads quiet "},
-        {"mean", mean, " network quiet "},
-        {"truncate", truncate_latents, " network trunc cutoff quiet "},
-        {"walk", walk, " seeds rng dim network path frames loop origin quiet "},
-        {"mix", mix, " network layers quiet "},
-        {"move", move, " network layers directions amounts absolute origin quiet "},
+        {"sample", sample, " seeds rng dim network "},
+        {"map", map, " network trunc cutoff class space threads "},
+        {"mean", mean, " network "},
+        {"truncate", truncate_latents, " network trunc cutoff "},
+        {"walk", walk, " seeds rng dim network path frames loop origin "},
+        {"mix", mix, " network layers "},
+        {"move", move, " network layers directions amounts absolute origin "},
         {"directions", directions, NULL}, /* by method */
-        {"cat", cat, " rows quiet "},
-        {"info", info, " json quiet "}};
+        {"cat", cat, " rows "},
+        {"info", info, " json "}};
     cli_patient_threads(argv);
     int first = cli_start(&program, argc, argv), n = argc - first;
     char **operand = argv + first;

@@ -125,7 +125,11 @@ static void test_streams(void **unused) {
     fclose(f);
     f = stream(5, 0, 3, INT64_MAX / 100);
     factor = 1000;
-    refuse(latent_filter(f, "t", out, &filter, &e), "each 1000 times");
+    refuse(latent_filter(f, "t", out, &filter, &e), "each to become 1000");
+    fclose(f);
+    f = stream(5, 0, 3, 5);
+    factor = LATENT_MAX_HELD;
+    refuse(latent_filter(f, "t", out, &filter, &e), "too many");
     fclose(f);
     f = stream(5, 0, 3, INT64_MAX / 4);
     refuse(latent_filter(f, "t", out, &filter, &e), "limit");
