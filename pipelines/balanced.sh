@@ -1,9 +1,10 @@
 #!/bin/sh
 # balanced.sh NETWORK DIRECTION.npy STORE - a dataset of faces that do not exist, balanced by an attribute, for training recognisers.
 #
-# Each of PEOPLE seeds is one person. Whatever its face shows of the attribute is replaced: it is drawn once at each of PLACES along
-# the direction (measured from the mean face), so that all people have the same share of every value, and the attribute says
-# nothing about who it is. The store's labels are the people. attribute.sh makes directions.
+# Each of PEOPLE seeds is one person. Where its face lies along the direction is replaced: it is drawn once at each of PLACES
+# (measured from the mean face), so that all people have the same share of every place. The store's labels are the people.
+# attribute.sh makes directions; how well the attribute itself is balanced depends on how well the direction tells it, which
+# attribute.sh says. Of 40 people of the network in examples/, mouths are 2.2 deviations wider at the last place than at the first.
 set -eu
 network=$1 direction=$2 store=$3 people=${PEOPLE:-100} places=${PLACES:--2,-1,0,1,2} psi=${TRUNC:-0.7}
 each=$(echo "$places" | tr , '\n' | wc -l)
