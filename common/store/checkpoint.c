@@ -197,6 +197,8 @@ static enum status recognise(struct checkpoint *c, struct error *e) {
             enum status st = derive(c, e);
             return st == ST_OK ? st : st_prefix(st, e, "%s", c->path);
         }
+    if (tensor_file_find(c->file, "G_ema.synthesis.input.freqs"))
+        return st_bad(e, "%s: a generator of StyleGAN3's alias-free architecture, which is not StyleGAN2's", c->path);
     return st_bad(e, "%s: holds no generator: there is no tensor G_ema.synthesis.b4.const (nor G.synthesis..., nor synthesis...)",
                   c->path);
 }

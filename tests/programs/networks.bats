@@ -56,6 +56,14 @@ picture_of() { # no two failures give the same bytes
     fails_with 1 'bad.pkl: .*skip' sg2-gen --network bad.pkl --seeds 1 --out x.png
     $python "$PICKLES" nvidia "$NET" bad.pkl rate=0.001
     fails_with 1 'bad.pkl: .*multiplier 0.001' sg2-gen --network bad.pkl --seeds 1 --out x.png
+    $python - "$ROOT/tests/programs" <<'PY'
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import pickles
+open('free.pkl', 'wb').write(pickles.nvidia({'G_ema.synthesis.input.freqs': np.zeros((4, 2), 'f4')}, {}))
+PY
+    fails_with 1 'free.pkl: .*alias-free' sg2-gen --network free.pkl --seeds 1 --out x.png
 }
 
 @test "training goes on from either" {
