@@ -232,12 +232,8 @@ static void put_picture(struct work *w, const struct sample *of, const uint8_t *
     struct sample s = {0};
     struct image im;
     snprintf(s.key, sizeof s.key, "%s", of->key);
-    cJSON *j = sample_json(&s), *step = cJSON_CreateObject();
-    if (of->json) {
-        cJSON_Delete(s.json);
-        j = s.json = cJSON_Duplicate(of->json, true);
-    }
-    (void)j;
+    s.json = of->json ? cJSON_Duplicate(of->json, true) : NULL;
+    cJSON *step = cJSON_CreateObject();
     add_settings(w, step);
     sample_add_step(&s, "sg2-project", step);
     image_alloc(&im, w->config.res, w->config.res, w->config.img_channels);
