@@ -27,7 +27,7 @@ enum { DISTANCE_AUTO, DISTANCE_PIXEL, DISTANCE_DISCRIMINATOR, DISTANCE_INCEPTION
 enum { NOISE_CONST, NOISE_OPTIMISE };
 static struct {
     const char *network, *pictures, *save_video, *save_noise, *report, *rejects, *device, *inception;
-    double lr, w_noise, contrast, features, prior, rows, max_reject;
+    double lr, w_noise, contrast, features, prior, rows, w_first, max_reject;
     long steps, class, batch, seed, threads, every;
     int space, distance, noise, format;
     bool fp32, no_graph, plan, profile, null;
@@ -38,13 +38,14 @@ static const char *const distance_name[] = {"auto", "pixel", "discriminator", "i
 static const struct cli_option options[] = {
     {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint: safetensors, NVIDIA's .pkl, rosinality's .pt"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "The search"},
-    {0, "space", "w|w+", CLI_CHOICE, &o.space, 0, 0, "one w for all layers, or one a layer (closer, less like the network's own faces)"},
+    {0, "space", "w|w+", CLI_CHOICE, &o.space, 0, 0, "one w for all layers, or one a layer (closer, and less like the network's own)"},
     {0, "distance", "auto|pixel|discriminator|inception", CLI_CHOICE, &o.distance, 0, 0, "likeness; auto: discriminator if the file has one, else pixel"},
     {0, "inception", "FILE", CLI_STRING, &o.inception, 0, 0, "Inception's weights for that, else as fid-score finds them"},
     {0, "contrast", "X", CLI_FLOAT, &o.contrast, 0, 1e6, "weight of how much goes on where, beside the pixels"},
     {0, "features", "X", CLI_FLOAT, &o.features, 0, 1e6, "weight of the discriminator's or Inception's features"},
     {0, "prior", "X", CLI_FLOAT, &o.prior, 0, 1e6, "how hard w is held where the network's w are"},
     {0, "rows", "X", CLI_FLOAT, &o.rows, 0, 1e6, "w+: how hard the layers' w are held together"},
+    {0, "w-first", "X", CLI_FLOAT, &o.w_first, 0, 1, "w+: share of the steps in which it is a single w"},
     {0, "steps", "N", CLI_INT, &o.steps, 1, 1000000, "steps of Adam"},
     {0, "lr", "X", CLI_FLOAT, &o.lr, 0, 10, "largest learning rate"},
     {0, "w-noise", "X", CLI_FLOAT, &o.w_noise, 0, 10, "random moves of w at first, as a share of its length"},
@@ -140,6 +141,7 @@ static void make_projector(struct work *w) {
     c.contrast_weight = o.contrast;
     c.prior_weight = o.prior;
     c.row_weight = o.rows;
+    c.w_first = o.w_first;
     c.seed = (uint64_t)o.seed;
     c.class_number = o.class == LONG_MIN ? -1 : (int)o.class;
     c.half = !o.fp32;
@@ -424,15 +426,15 @@ static void check_usage(void) {
         cli_usage("--features is the weight of a network's features; --distance pixel has none");
     if (o.inception && o.distance != DISTANCE_INCEPTION)
         cli_usage("--inception is for --distance inception");
-    if (o.space == 0 && cli_given("rows"))
-        cli_usage("--rows holds the layers' w of w+ together; --space w has one");
+    if (o.space == 0 && (cli_given("rows") || cli_given("w-first")))
+        cli_usage("--rows and --w-first are about the layers' w of w+; --space w has one");
 }
 
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
     const struct projector_config d = projector_defaults(PROJECT_W_PLUS);
     o.steps = d.steps, o.lr = d.lr, o.w_noise = d.w_noise;
-    o.contrast = d.contrast_weight, o.features = d.feature_weight, o.prior = d.prior_weight, o.rows = d.row_weight;
+    o.contrast = d.contrast_weight, o.features = d.feature_weight, o.prior = d.prior_weight, o.rows = d.row_weight, o.w_first = d.w_first;
     int first = cli_start(&program, argc, argv);
     check_usage();
     bool only_look = o.plan || o.profile;

@@ -42,8 +42,9 @@ struct projector_config {
     bool optimise_noise;         /* else the network's own noise maps stay */
     double noise_weight;         /* of the maps' autocorrelation: 1e5 */
     double pixel_weight, contrast_weight, feature_weight;
-    double prior_weight;         /* how hard w is held where the network's w are */
+    double prior_weight;         /* how hard w is held where the network's w are, at the end; at first five times that */
     double row_weight;           /* w+: how hard its rows are held together */
+    double w_first;              /* w+: share of the steps in which its rows are one */
     uint64_t seed;
     int class_number;            /* whose w are meant; -1: of all classes, or none */
     bool half;                   /* 16-bit convolutions where the device has them */
