@@ -31,7 +31,7 @@
 
 static const char *device_wanted = "cuda", *json_path;
 static char *programs;      /* their folder */
-static long pictures = 50000; /* of the row pipe-128 */
+static long to_draw = 50000; /* of the row pipe-128 */
 static cJSON *json;
 
 static double now(void) {
@@ -523,23 +523,23 @@ static void pipe_row(const char *folder) {
     const char *network = network_file(folder, &e);
     double seconds = -1;
     for (int k = 0; network && k < 2; k++) { /* a few first: algorithms are chosen and remembered */
-        char *command = xasprintf("sg2-gen --quiet --device %s --network '%s' --seeds 0-%ld", device_wanted, network, k ? pictures - 1 : 63);
+        char *command = xasprintf("sg2-gen --quiet --device %s --network '%s' --seeds 0-%ld", device_wanted, network, k ? to_draw - 1 : 63);
         seconds = shell(command, &bytes, &e);
         free(command);
         if (seconds < 0)
             break;
     }
-    if (seconds >= 0 && bytes < pictures * 128 * 128 * 3)
+    if (seconds >= 0 && bytes < to_draw * 128 * 128 * 3)
         seconds = -1, st_fail(&e, "sg2-gen wrote %lld bytes", (long long)bytes);
     if (seconds < 0) {
         failed(row, "pipe-128", &e);
         end_row(row);
         return;
     }
-    printf("%-24s %8.1f img/s, whole program, %ld pictures in %.2f s, %.2f GB/s (must 5000)\n", "pipe-128", (double)pictures / seconds,
-           pictures, seconds, (double)bytes / seconds * 1e-9);
-    verdict(row, (double)pictures / seconds, 5000, 10000, false, "img/s");
-    cJSON_AddNumberToObject(row, "pictures", (double)pictures);
+    printf("%-24s %8.1f img/s, whole program, %ld pictures in %.2f s, %.2f GB/s (must 5000)\n", "pipe-128", (double)to_draw / seconds,
+           to_draw, seconds, (double)bytes / seconds * 1e-9);
+    verdict(row, (double)to_draw / seconds, 5000, 10000, false, "img/s");
+    cJSON_AddNumberToObject(row, "pictures", (double)to_draw);
     cJSON_AddNumberToObject(row, "seconds", seconds);
     end_row(row);
 }
@@ -597,7 +597,7 @@ static void start_row(const char *folder) {
     double seconds = -1, tick = NAN;
     char *stats = xasprintf("%s/run/stats.jsonl", folder);
     char *pack = xasprintf("sg2-gen --quiet --device %s --network '%s' --seeds 0-%d | pack-lmdb --quiet '%s/store'", device_wanted,
-                           network ? network : "", pictures < 1000 ? (int)pictures - 1 : 999, folder);
+                           network ? network : "", to_draw < 1000 ? (int)to_draw - 1 : 999, folder);
     char *train = xasprintf("sg2-train --quiet --device %s --data '%s/store' --out '%s/run' --mirror --kimg 12 --tick 4 --snap 0 --keep 1",
                             device_wanted, folder, folder);
     char *remove = xasprintf("rm -r '%s/run'", folder);
@@ -688,12 +688,12 @@ int main(int argc, char **argv) {
             free(programs);
             programs = xstrdup(argv[++i]);
         } else if (!strcmp(argv[i], "--pictures") && i + 1 < argc)
-            pictures = atol(argv[++i]);
+            to_draw = atol(argv[++i]);
         else
             names[n++] = argv[i];
     }
-    if (pictures < 1)
-        pictures = 1;
+    if (to_draw < 1)
+        to_draw = 1;
     double started = now();
     struct device *d = open_device();
     printf("%s: %s\n", device_name(d), device_description(d));
