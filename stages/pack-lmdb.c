@@ -58,19 +58,6 @@ static const struct cli_program program = {
                 "pack-lmdb unpack faces.lmdb | tar tv\n"
                 "pack-lmdb unpack --out faces.zip faces.lmdb\n"};
 
-/* ---- which options go with which command ---- */
-
-static void refuse_options(const char *command, const char *allowed) {
-    for (const struct cli_option *x = options; x->name || x->type == CLI_HEADING; x++) {
-        char word[40];
-        if (!x->name || !cli_given(x->name))
-            continue;
-        snprintf(word, sizeof word, " %s ", x->name);
-        if (!strstr(allowed, word))
-            cli_usage("%s takes no --%s", command, x->name);
-    }
-}
-
 /* ---- packing ---- */
 
 struct run {
@@ -143,7 +130,7 @@ static int pack(const char *path, char **inputs, int n) {
     struct error e;
     struct run run = {0};
     char filter[16], crop[16];
-    refuse_options("packing", " size filter crop codec quality channels labels dedupe append resume force limit jobs rejects "
+    cli_takes("packing", " size filter crop codec quality channels labels dedupe append resume force limit jobs rejects "
                               "max-reject quiet ");
     if (o.append + o.resume + o.force > 1)
         cli_usage("--append, --resume and --force exclude each other");
@@ -252,7 +239,7 @@ static int pack(const char *path, char **inputs, int n) {
 /* ---- the other commands ---- */
 
 static int merge(char **operand, int n) {
-    refuse_options("merge", " dedupe force quiet ");
+    cli_takes("merge", " dedupe force quiet ");
     if (n < 2)
         cli_usage("merge takes the new store and the stores to join");
     struct run run = {0};
@@ -286,7 +273,7 @@ static void on_problem(const char *line, void *data) {
 }
 
 static int check(const char *path) {
-    refuse_options("check", " jobs quiet ");
+    cli_takes("check", " jobs quiet ");
     struct run run = {0};
     struct store *s = open_store(path);
     const struct store_meta *m = store_get_meta(s);
@@ -337,7 +324,7 @@ static int export_zip(struct store *s, int size, int64_t n) {
 }
 
 static int unpack(const char *path) {
-    refuse_options("unpack", " size out limit rejects max-reject quiet jobs force ");
+    cli_takes("unpack", " size out limit rejects max-reject quiet jobs force ");
     if (o.force && !(o.out && has_suffix(o.out, ".zip")))
         cli_usage("unpack takes --force with --out FILE.zip only");
     struct run run = {0};
@@ -390,7 +377,7 @@ static int unpack(const char *path) {
 }
 
 static int list(const char *path) {
-    refuse_options("ls", " json quiet ");
+    cli_takes("ls", " json quiet ");
     struct store *s = open_store(path);
     const struct store_meta *m = store_get_meta(s);
     cJSON *json = store_describe(s);

@@ -73,17 +73,6 @@ static const struct cli_program program = {
 
 /* ---- the command line ---- */
 
-static void refuse_options(const char *command, const char *allowed) {
-    for (const struct cli_option *x = options; x->name || x->type == CLI_HEADING; x++) {
-        char word[40];
-        if (!x->name || !cli_given(x->name))
-            continue;
-        snprintf(word, sizeof word, " %s ", x->name);
-        if (!strstr(allowed, word))
-            cli_usage("%s takes no --%s", command, x->name);
-    }
-}
-
 static void must(enum status st, const struct error *e) {
     if (st != ST_OK)
         cli_die("%s", e->text);
@@ -511,7 +500,7 @@ static void groups(char **operand, int n) {
 static void directions(char **operand, int n) {
     static const char *const takes[] = {" method network layers count threads ", " method network seeds rng class count threads ",
                                         " method labels ", " method labels "};
-    refuse_options(method_name[o.method], takes[o.method]);
+    cli_takes(method_name[o.method], takes[o.method]);
     cli_need_binary_stdout("a latent stream");
     if (o.method == PCA && !o.seeds && (o.network || cli_given("rng") || cli_given("class")))
         cli_usage("--network, --rng and --class are for --seeds");
@@ -602,7 +591,7 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
         if (!strcmp(operand[0], commands[i].name)) {
             if (commands[i].takes)
-                refuse_options(operand[0], commands[i].takes);
+                cli_takes(operand[0], commands[i].takes);
             commands[i].run(operand + 1, n - 1);
             return cli_finish(EXIT_OK);
         }

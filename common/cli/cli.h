@@ -78,6 +78,9 @@ void cli_patient_threads(char **argv);
 
 /* True when the user gave this long option himself, rather than its default holding. */
 bool cli_given(const char *name);
+/* For programs with commands: misuse (exit 2) when an option was given that `command` has no use for. allowed: names with a space before
+ * and after each, as in " size jobs ". */
+void cli_takes(const char *command, const char *allowed);
 
 /* The effective settings as a JSON object text {"size":256,...}, for provenance. Caller frees. */
 char *cli_settings_json(void);

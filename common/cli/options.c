@@ -291,6 +291,17 @@ bool cli_given(const char *name) {
     return o && given[o - cli__program->options];
 }
 
+void cli_takes(const char *command, const char *allowed) {
+    for (const struct cli_option *o = cli__program->options; !is_end(o); o++) {
+        char word[40];
+        if (!o->name || !given[o - cli__program->options])
+            continue;
+        snprintf(word, sizeof word, " %s ", o->name);
+        if (!strstr(allowed, word))
+            cli_usage("%s takes no --%s", command, o->name);
+    }
+}
+
 char *cli_settings_json(void) {
     cJSON *object = cJSON_CreateObject();
     for (const struct cli_option *o = cli__program->options; !is_end(o); o++) {
