@@ -45,6 +45,7 @@ counted() {
     if [ $status -eq 0 ] && [ "$ok" -eq 0 ]; then wrong=1; fi # ran nothing
     passed=$((passed + ok)) failed=$((failed + wrong))
     printf '%-34s %4d passed %3d failed  %3ds%s\n' "$name" "$ok" "$wrong" "$SECONDS" "$([ $status -eq 124 ] && echo '  out of time')"
+    grep -E ' is refused: |every shape was refused' "$work/log" | sort | uniq -c | head -n 8 | sed 's/^/    | /'
     if [ "$wrong" -gt 0 ]; then
         grep -E "$bad" "$work/log" | head -n 20 | sed 's/^/    | /'
         tail -n 25 "$work/log" | sed 's/^/    | /'

@@ -442,23 +442,30 @@ static struct outcome run(const struct test_case *c, struct device *d, enum dtyp
         assign(g, graph_input_shape(g, out, o.at[i] * 4, DT_F32, NULL, window[i]->ndim, window[i]->dim), window[i]);
     struct program *p;
     static const struct plan_options plain = {.no_simplify = true, .no_fuse = true, .no_clone = true, .no_inplace = true};
-    if (program_create_with(&p, g, d, d == reference ? &plain : NULL, &e) != ST_OK)
-        fail_msg("%s: %s", c->name, e.text);
+    if ((d == reference ? program_create_with(&p, g, d, &plain, &e) : program_create(&p, g, d, &e)) != ST_OK) {
+        if (type == DT_F32 || d == reference)
+            fail_msg("%s: %s", c->name, e.text);
+        print_message("%s %s is refused: %s\n", c->name, dtype_name(type), e.text); /* cuDNN and odd numbers of channels */
+        o.windows = 0;
+        p = NULL;
+    }
     graph_free(g);
-    fresh(out, o.x, o.floats);
-    program_run(p);
-    buffer_read(out, 0, o.x, o.floats * 4);
-    if (d == tested && !c->effect) { /* the second run is captured, the third replayed: the same bits */
-        float *again = xmalloc((size_t)o.floats * sizeof *again);
-        for (int k = 0; k < 2; k++) {
-            fresh(out, again, o.floats);
-            program_run(p);
-            buffer_read(out, 0, again, o.floats * 4);
-            if (memcmp(again, o.x, (size_t)o.floats * sizeof *again))
-                fail_msg("%s: run %d gives other bits (FACEMILL_SEED=%llu, stream %llu)", c->name, k + 2, (unsigned long long)seed,
-                         (unsigned long long)stream);
+    if (p) {
+        fresh(out, o.x, o.floats);
+        program_run(p);
+        buffer_read(out, 0, o.x, o.floats * 4);
+        if (d == tested && !c->effect) { /* the second run is captured, the third replayed: the same bits */
+            float *again = xmalloc((size_t)o.floats * sizeof *again);
+            for (int k = 0; k < 2; k++) {
+                fresh(out, again, o.floats);
+                program_run(p);
+                buffer_read(out, 0, again, o.floats * 4);
+                if (memcmp(again, o.x, (size_t)o.floats * sizeof *again))
+                    fail_msg("%s: run %d gives other bits (FACEMILL_SEED=%llu, stream %llu)", c->name, k + 2, (unsigned long long)seed,
+                             (unsigned long long)stream);
+            }
+            free(again);
         }
-        free(again);
     }
     program_free(p);
     buffer_free(out);
@@ -509,15 +516,21 @@ static void agree(enum dtype type) {
     for (size_t i = 0; i < CASES; i++) {
         if (type != DT_F32 && cases[i].f32_only)
             continue;
+        int answered = 0;
         for (int n = 0; n < draws; n++) {
             uint64_t stream = i * 1000 + (uint64_t)n + (uint64_t)type * 1000000;
             struct outcome want = run(&cases[i], reference, type, stream), got = run(&cases[i], tested, type, stream);
             check_guards(&cases[i], &want);
-            check_guards(&cases[i], &got);
-            compare(&cases[i], &got, &want, type, stream);
+            answered += got.windows > 0;
+            if (got.windows > 0) {
+                check_guards(&cases[i], &got);
+                compare(&cases[i], &got, &want, type, stream);
+            }
             free(want.x);
             free(got.x);
         }
+        if (!answered)
+            print_message("%s %s: every shape was refused\n", cases[i].name, dtype_name(type));
         if (guard_damage(tested))
             fail_msg("%s %s: wrote outside a block (FACEMILL_SEED=%llu)", cases[i].name, dtype_name(type), (unsigned long long)seed);
     }
