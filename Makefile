@@ -79,24 +79,26 @@ $(LIB): $(LIB_O)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-BLAS_CALLS := cblas_daxpy cblas_ddot cblas_dgemm cblas_dgemv cblas_dnrm2 cblas_dscal cblas_dsyrk cblas_dtrsm cblas_saxpy cblas_sgemm \
-	cblas_sscal cblas_strsm dgesvd_ dgetrf_ dpbtrf_ dpotrf_ dsyevr_ sgetrf_ openblas_get_config openblas_get_num_threads \
-	openblas_set_num_threads LAPACKE_dgesdd LAPACKE_dposv LAPACKE_dpstrf_work LAPACKE_dsyevd
-$(BUILD)/lib/libopenblas.so.0:
-	@mkdir -p $(@D) && { echo '{ global:'; printf '%s;\n' $(BLAS_CALLS); echo 'local: *; };'; } >$@.map
-	$(CC) -shared -o $@ -Wl,-soname,libopenblas.so.0 $(BLAS_CALLS:%=-Wl,-u,%) -Wl,--version-script=$@.map -Wl,--gc-sections \
-		-l:liblapacke.a -l:libopenblas.a -lgfortran -lpthread -lm
+# What is called of BLAS and LAPACK, by our library and by dlib, in one shared library: half of OpenBLAS, and no others beside it.
+BLAS_FROM = $(foreach a,liblapacke.a libopenblas.a,$(shell $(CC) -print-file-name=$(a)))
+$(BUILD)/lib/libopenblas.so.0: $(LIB)
+	@mkdir -p $(@D)
+	nm -g --defined-only $(BLAS_FROM) 2>/dev/null | awk 'NF == 3 { print $$3 }' | sort -u >$@.offered
+	nm -u $(LIB) $(shell $(CC) -print-file-name=libdlib.a) 2>/dev/null | awk '$$1 == "U" { print $$2 }' | sort -u | comm -12 - $@.offered >$@.calls
+	{ echo '{ global:'; sed 's/$$/;/' $@.calls; echo 'local: *; };'; } >$@.map
+	$(CC) -shared -o $@ -Wl,-soname,libopenblas.so.0 $$(sed 's/^/-Wl,-u,/' $@.calls) -Wl,--version-script=$@.map -Wl,--gc-sections \
+		$(BLAS_FROM) -lgfortran -lpthread -lm
 
 LINK = @mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
 $(BUILD)/bin/%: $(BUILD)/obj/stages/%.c.o $(LIB) | $(BLAS)
 	$(LINK)
-$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.c.o $(LIB)
+$(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.c.o $(LIB) | $(BLAS)
 	$(LINK) -lcmocka
-$(BUILD)/tests/check-reference: $(patsubst %,$(BUILD)/obj/%.o,$(wildcard tests/check*.c)) $(LIB)
+$(BUILD)/tests/check-reference: $(patsubst %,$(BUILD)/obj/%.o,$(wildcard tests/check*.c)) $(LIB) | $(BLAS)
 	$(LINK)
 $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.c.o $(BUILD)/obj/tests/fuzz/main.c.o $(LIB)
 	$(LINK)
-$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(LIB)
+$(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(LIB) | $(BLAS)
 	$(LINK)
 
 # The plugin carries its own copy of the two base files it needs, so that it exports nothing but its table.
