@@ -60,8 +60,9 @@ checked() {
     if "$@" >"$work/log" 2>&1; then result "$name" ok "$SECONDS"; else result "$name" not-ok "$SECONDS" "$work/log"; fi
 }
 
-sg2-train --version | grep -E '^(facemill|CUDA)'
-if [ "$device" = cuda ] && sg2-train --version | grep -qE '^CUDA: none|no GPU'; then
+version=$(sg2-train --version)
+grep -E '^(facemill|CUDA)' <<<"$version"
+if [ "$device" = cuda ] && grep -qE '^CUDA: (none|.*no GPU)' <<<"$version"; then
     echo "cuda.sh: no GPU to test (DEVICE=cpu tries the script alone)" >&2
     exit 2
 fi
