@@ -45,7 +45,7 @@ static const struct cli_option options[] = {
     {0, "features", "X", CLI_FLOAT, &o.features, 0, 1e6, "weight of the discriminator's or Inception's features"},
     {0, "prior", "X", CLI_FLOAT, &o.prior, 0, 1e6, "how hard w is held where the network's w are"},
     {0, "rows", "X", CLI_FLOAT, &o.rows, 0, 1e6, "w+: how hard the layers' w are held together"},
-    {0, "w-first", "X", CLI_FLOAT, &o.w_first, 0, 1, "w+: share of the steps in which it is a single w"},
+    {0, "w-first", "X", CLI_FLOAT, &o.w_first, 0, 1, "w+: share of the steps that search a single w first"},
     {0, "steps", "N", CLI_INT, &o.steps, 1, 1000000, "steps of Adam"},
     {0, "lr", "X", CLI_FLOAT, &o.lr, 0, 10, "largest learning rate"},
     {0, "w-noise", "X", CLI_FLOAT, &o.w_noise, 0, 10, "random moves of w at first, as a share of its length"},

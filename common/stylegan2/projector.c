@@ -10,16 +10,15 @@
 #include "common/stylegan2/projector_internal.h"
 
 #define DRAWS 10000   /* of w, as in the paper */
-#define PRIOR_FIRST 4 /* how much harder w is held to the network's own kind at first */
-#define RELEASE 0.1   /* share of the steps in which the rows of w+ become free */
+#define AFTER 0.3   /* learning rate of the search among w+ that follows one for w */
 
 /* Found by trying, with examples/faces-128 and photographs; see CAVEATS of sg2-project.1. The ramps and the weight of the noise maps are
  * the paper's, whose learning rate of 0.1 and moves of 0.05 sigma_w are for 1,000 steps and another distance. */
 struct projector_config projector_defaults(enum projector_space space) {
-    return (struct projector_config){.batch = 1, .steps = 500, .space = space, .lr = 0.3, .ramp_up = 0.05, .ramp_down = 0.25,
+    return (struct projector_config){.batch = 1, .steps = 500, .space = space, .lr = 0.4, .ramp_up = 0.05, .ramp_down = 0.25,
                                      .w_noise = 0.01, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
-                                     .contrast_weight = 0.7, .feature_weight = 1, .prior_weight = 0.015, .row_weight = 0.01,
-                                     .w_first = 0.4,
+                                     .contrast_weight = 1, .feature_weight = 1, .prior_weight = 0.5, .row_weight = 0.2,
+                                     .w_first = 0.6,
                                      .class_number = -1};
 }
 
@@ -159,16 +158,18 @@ bool projector_step(struct projector *p) {
     const struct projector_config *c = &p->c;
     if (p->step >= c->steps)
         return false;
-    const double beta1 = 0.9, beta2 = 0.999, t = (double)p->step / c->steps;
-    const double left = c->w_noise_ramp > 0 ? fmax(0, 1 - t / c->w_noise_ramp) : 0;
-    const float hyper[6] = {(float)learning_rate(c, t), (float)beta1, (float)beta2, 1e-8f, (float)(1 - pow(beta1, p->step + 1)),
+    const double beta1 = 0.9, beta2 = 0.999;
+    /* two searches one after the other, each with its ramps; W has only the first */
+    const double all = (double)p->step / c->steps, share = c->space == PROJECT_W ? 1 : c->w_first;
+    const bool second = all >= share;
+    const double t = second ? (all - share) / (1 - share) : all / share, first_t = share > 0 && second ? 1 : t;
+    const double left = c->w_noise_ramp > 0 ? fmax(0, 1 - first_t / c->w_noise_ramp) : 0, lr = learning_rate(c, t) * (second && share > 0 ? AFTER : 1);
+    const float hyper[6] = {(float)lr, (float)beta1, (float)beta2, 1e-8f, (float)(1 - pow(beta1, p->step + 1)),
                             (float)(1 - pow(beta2, p->step + 1))};
     const float w_noise = (float)(c->w_noise * sqrt((double)p->net->config.w_dim) * left * left); /* sigma_w of u is sqrt(w_dim) */
-    const float prior = (float)(c->prior_weight * (1 + PRIOR_FIRST * left * left));
-    const float release = c->w_first <= 0 || t >= c->w_first + RELEASE ? 1 : t <= c->w_first ? 0 : (float)((t - c->w_first) / RELEASE);
+    const float release = second;
     memcpy(p->host + AT_HYPER, hyper, sizeof hyper);
     memcpy(p->host + AT_W_NOISE, &w_noise, sizeof w_noise);
-    memcpy(p->host + AT_PRIOR, &prior, sizeof prior);
     memcpy(p->host + AT_RELEASE, &release, sizeof release);
     memcpy(p->host + AT_KEY, (const uint64_t[2]){c->seed, (uint64_t)p->step}, 16);
     buffer_write(p->control, 0, p->host, CONTROL_BYTES);

@@ -6,8 +6,8 @@
  * to 0 over the first three quarters, so that the search gets around before it settles; noise maps have zero mean and unit variance
  * after every step and are kept from carrying the picture by a penalty on their autocorrelation at every scale. What differs, on
  * purpose: what is sought is u of w = lrelu(centre + spread u) (projector_w.c), in which all directions are equally wide and the middle is
- * 0, with a penalty on |u|^2; the distance (projector_distance.c), since LPIPS would need a network of its own; w+ besides w; several
- * pictures at once.
+ * 0; the distance (projector_distance.c), since LPIPS would need a network of its own; what is minimised is the logarithm of the distance
+ * plus a penalty on |u|^2; w+ besides w, from where a search for one w has ended; several pictures at once.
  *
  *     struct projector_config c = projector_defaults(PROJECT_W_PLUS);
  *     struct projector *p;
@@ -41,10 +41,10 @@ struct projector_config {
     double w_noise, w_noise_ramp; /* share of sigma_w at first; over this share of the steps: 0.75 */
     bool optimise_noise;         /* else the network's own noise maps stay */
     double noise_weight;         /* of the maps' autocorrelation: 1e5 */
-    double pixel_weight, contrast_weight, feature_weight;
-    double prior_weight;         /* how hard w is held where the network's w are, at the end; at first five times that */
-    double row_weight;           /* w+: how hard its rows are held together */
-    double w_first;              /* w+: share of the steps in which its rows are one */
+    double pixel_weight, contrast_weight, feature_weight; /* of the distance's parts */
+    double prior_weight;         /* of the mean of u^2: how hard w is held where the network's w are */
+    double row_weight;           /* w+: of the mean of (u - mean of rows)^2: how hard they are held together */
+    double w_first;              /* w+: this share of the steps searches one w for all rows */
     uint64_t seed;
     int class_number;            /* whose w are meant; -1: of all classes, or none */
     bool half;                   /* 16-bit convolutions where the device has them */
@@ -68,7 +68,7 @@ int projector_steps_done(const struct projector *p);
 
 /* What follows waits for the queued steps, and covers the n pictures. */
 struct projector_loss {
-    double pixel, contrast, feature, noise, row, prior; /* each with its weight */
+    double pixel, contrast, feature, noise, row, prior; /* each with its weight; the logarithm is of the first three's sum */
 };
 void projector_losses(struct projector *p, struct projector_loss *out); /* before the last step's update; [n] */
 void projector_latents(struct projector *p, float *ws);                 /* [n,num_ws,w_dim] */

@@ -7,6 +7,8 @@
 
 #define USE_W_NOISE 0x77 /* Philox `use`; the key is (seed, step) */
 
+#define MISFIT_FLOOR 1e-4f
+
 struct build {
     struct projector *p;
     struct graph *g;
@@ -118,6 +120,9 @@ static void build_descend(struct build *b) {
         judge(b, target, wanted);
         part(b, &loss, LOSS_FEATURE, projector_feature_distance(g, seen, wanted, n), c->feature_weight);
     }
+    /* The logarithm makes the rest count by how well the picture can be drawn at all: as if it were drawn with an error whose variance is
+     * the misfit itself. Far from the target, or for one out of reach, what is likely decides; near it, the target. */
+    loss = log1(g, scale(g, loss, 1, MISFIT_FLOOR));
     if (p->layers) {
         tensor *sum = NULL;
         for (int i = 0; i < p->layers; i++) {
@@ -127,7 +132,7 @@ static void build_descend(struct build *b) {
         part(b, &loss, LOSS_NOISE, sum, c->noise_weight);
     }
     if (c->prior_weight > 0)
-        part(b, &loss, LOSS_PRIOR, mul(g, mean_axes(g, square(g, u), 1u << 1 | 1u << 2), scalar_of(b, AT_PRIOR)), 1);
+        part(b, &loss, LOSS_PRIOR, mean_axes(g, square(g, u), 1u << 1 | 1u << 2), c->prior_weight);
     if (p->rows > 1 && c->row_weight > 0) {
         tensor *d = sub(g, u, mean_axes(g, u, 1u << 1));
         part(b, &loss, LOSS_ROW, mean_axes(g, square(g, d), 1u << 1 | 1u << 2), c->row_weight);

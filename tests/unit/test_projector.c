@@ -90,8 +90,11 @@ static double loss_at(struct projector *p, const float *x, const float *d, float
     p->step = 1; /* the same random move every time; the learning rate is 0 */
     assert_true(projector_step(p));
     buffer_read(p->losses, 0, parts, LOSSES * p->c.batch * 4);
-    for (int i = 0; i < LOSSES * p->c.batch; i++)
-        sum += (double)parts[i];
+    for (int n = 0, N = p->c.batch; n < N; n++) {
+        const float *of = parts + n;
+        sum += log(1e-4 + (double)of[LOSS_PIXEL * N] + (double)of[LOSS_CONTRAST * N] + (double)of[LOSS_FEATURE * N]);
+        sum += (double)of[LOSS_NOISE * N] + (double)of[LOSS_ROW * N] + (double)of[LOSS_PRIOR * N];
+    }
     if (grad)
         buffer_read(p->grad, 0, grad, p->n_params * 4);
     free(moved);
@@ -185,8 +188,7 @@ static void test_finds_what_is_there(void **unused) {
     pictures(N, 1, target);
     for (int space = PROJECT_W; space <= PROJECT_W_PLUS; space++) {
         struct projector_config c = projector_defaults((enum projector_space)space);
-        c.steps = 1000;
-        c.prior_weight = 0.001; /* this network was never trained: its w are no faces, and 12 numbers must all fit */
+        c.steps = 500;
         c.batch = N;
         struct projector *p = create(&c);
         projector_begin(p, target, N);
@@ -219,7 +221,7 @@ static void test_rows_are_one_at_first(void **unused) {
     float ws[LATENT], w[LATENT];
     pictures(1, 1, target);
     struct projector_config c = projector_defaults(PROJECT_W_PLUS);
-    c.steps = 40;
+    c.steps = 10;
     c.w_first = 1;
     struct projector *p = create(&c);
     run(p, target, 1, ws, own);
@@ -227,7 +229,7 @@ static void test_rows_are_one_at_first(void **unused) {
         assert_true(ws[i] == ws[i % W_DIM]);
     projector_free(p);
     c = projector_defaults(PROJECT_W);
-    c.steps = 40;
+    c.steps = 10;
     p = create(&c);
     run(p, target, 1, w, own);
     float far = 0;
@@ -325,6 +327,23 @@ static void test_schedule(void **unused) {
     assert_true(lr[0] == 0 && fabs((double)lr[5] - 0.05) < 1e-6 && fabs((double)lr[100] - 0.1) < 1e-6);
     assert_true(fabs((double)lr[175] - 0.05) < 1e-6 && lr[199] > 0 && lr[199] < 1e-3f);
     assert_true(fabs((double)noise[0] - full) < 1e-6 && fabs((double)noise[75] - full / 4) < 1e-6 && noise[150] == 0);
+    projector_free(p);
+    /* w+: the same for a single w in the first half, and a gentler one for its rows in the second */
+    c = projector_defaults(PROJECT_W_PLUS);
+    c.steps = 200;
+    c.lr = 0.1;
+    c.w_first = 0.5;
+    p = create(&c);
+    projector_begin(p, target, 1);
+    float release[200];
+    for (int i = 0; projector_step(p); i++) {
+        memcpy(&lr[i], p->host + AT_HYPER, 4);
+        memcpy(&noise[i], p->host + AT_W_NOISE, 4);
+        memcpy(&release[i], p->host + AT_RELEASE, 4);
+    }
+    assert_true(lr[0] == 0 && fabs((double)lr[50] - 0.1) < 1e-6 && lr[99] < 1e-3f && noise[0] > 0);
+    assert_true(lr[100] == 0 && fabs((double)lr[150] - 0.03) < 1e-6 && lr[199] < 1e-3f && noise[100] == 0);
+    assert_true(release[99] == 0 && release[100] == 1);
     projector_free(p);
 }
 
