@@ -28,7 +28,7 @@ enum { NOISE_CONST, NOISE_OPTIMISE };
 static struct {
     const char *network, *pictures, *save_video, *save_noise, *report, *rejects, *device, *inception;
     double lr, w_noise, contrast, features, prior, rows, w_first, max_reject;
-    long steps, class, batch, seed, threads, every;
+    long steps, guesses, class, batch, seed, threads, every;
     int space, distance, noise, format;
     bool fp32, no_graph, plan, profile, null;
 } o = {.space = PROJECT_W_PLUS, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto", .max_reject = 0.5, .every = 10};
@@ -45,6 +45,7 @@ static const struct cli_option options[] = {
     {0, "features", "X", CLI_FLOAT, &o.features, 0, 1e6, "weight of the discriminator's or Inception's features"},
     {0, "prior", "X", CLI_FLOAT, &o.prior, 0, 1e6, "how hard w is held where the network's w are"},
     {0, "rows", "X", CLI_FLOAT, &o.rows, 0, 1e6, "w+: how hard the layers' w are held together"},
+    {0, "guesses", "N", CLI_INT, &o.guesses, 0, 4096, "pictures drawn for a first guess; 0: start from the middle of w"},
     {0, "w-first", "X", CLI_FLOAT, &o.w_first, 0, 1, "w+: share of the steps that search a single w first"},
     {0, "steps", "N", CLI_INT, &o.steps, 1, 1000000, "steps of Adam"},
     {0, "lr", "X", CLI_FLOAT, &o.lr, 0, 10, "largest learning rate"},
@@ -134,6 +135,7 @@ static void make_projector(struct work *w) {
     struct projector_config c = projector_defaults(o.space);
     c.batch = w->batch;
     c.steps = (int)o.steps;
+    c.guesses = (int)o.guesses;
     c.lr = o.lr;
     c.w_noise = o.w_noise;
     c.optimise_noise = o.noise == NOISE_OPTIMISE;
@@ -433,7 +435,7 @@ static void check_usage(void) {
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
     const struct projector_config d = projector_defaults(PROJECT_W_PLUS);
-    o.steps = d.steps, o.lr = d.lr, o.w_noise = d.w_noise;
+    o.steps = d.steps, o.guesses = d.guesses, o.lr = d.lr, o.w_noise = d.w_noise;
     o.contrast = d.contrast_weight, o.features = d.feature_weight, o.prior = d.prior_weight, o.rows = d.row_weight, o.w_first = d.w_first;
     int first = cli_start(&program, argc, argv);
     check_usage();

@@ -10,15 +10,14 @@
 #include "common/stylegan2/projector_internal.h"
 
 #define DRAWS 10000   /* of w, as in the paper */
-#define AFTER 0.3   /* learning rate of the search among w+ that follows one for w */
 
 /* Found by trying, with examples/faces-128 and photographs; see CAVEATS of sg2-project.1. The ramps and the weight of the noise maps are
  * the paper's, whose learning rate of 0.1 and moves of 0.05 sigma_w are for 1,000 steps and another distance. */
 struct projector_config projector_defaults(enum projector_space space) {
-    return (struct projector_config){.batch = 1, .steps = 500, .space = space, .lr = 0.4, .ramp_up = 0.05, .ramp_down = 0.25,
+    return (struct projector_config){.batch = 1, .steps = 400, .guesses = 256, .space = space, .lr = 0.1, .ramp_up = 0.05, .ramp_down = 0.25,
                                      .w_noise = 0.01, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
                                      .contrast_weight = 1, .feature_weight = 1, .prior_weight = 0.5, .row_weight = 0.2,
-                                     .w_first = 0.6,
+                                     .w_first = 0.4,
                                      .class_number = -1};
 }
 
@@ -30,8 +29,8 @@ static enum status check(const struct sg2_net *net, const struct projector_confi
         return st_bad(e, "projector: the network is not a generator");
     if (c->batch < 1 || c->batch > SG2_MAX_PROJECT)
         return st_bad(e, "projector: batch %d, allowed are 1 to %d", c->batch, SG2_MAX_PROJECT);
-    if (c->steps < 1 || c->lr < 0 || c->ramp_up < 0 || c->ramp_down < 0 || c->w_noise < 0 || c->w_noise_ramp < 0)
-        return st_bad(e, "projector: steps, learning rate, ramps and noise must not be negative, and steps not 0");
+    if (c->steps < 1 || c->guesses < 0 || c->lr < 0 || c->ramp_up < 0 || c->ramp_down < 0 || c->w_noise < 0 || c->w_noise_ramp < 0)
+        return st_bad(e, "projector: steps, guesses, learning rate, ramps and noise must not be negative, and steps not 0");
     if (c->class_number >= k->c_dim)
         return st_bad(e, "projector: class %d, the network has %d classes", c->class_number, k->c_dim);
     const struct sg2_net *d = c->discriminator;
@@ -115,6 +114,8 @@ enum status projector_create(struct projector **out, struct device *d, struct sg
         return st;
     }
     fill_start(p);
+    if (c->guesses > 0)
+        projector_guess_create(p);
     p->n = p->c.batch;
     *out = p;
     return ST_OK;
@@ -125,6 +126,7 @@ void projector_free(struct projector *p) {
         return;
     program_free(p->descend);
     program_free(p->look);
+    projector_guess_free(p->guess);
     struct buffer *const all[] = {p->control, p->params, p->grad, p->m, p->v, p->target, p->losses, p->filters, p->ws, p->own, p->plain,
                                    p->centre, p->spread};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
@@ -138,13 +140,26 @@ void projector_free(struct projector *p) {
 void projector_begin(struct projector *p, const uint8_t *pictures, int n) {
     p->n = n;
     p->step = 0;
-    float *zeros = xcalloc((size_t)p->n_params, sizeof *zeros);
-    buffer_write(p->params, 0, p->start, p->n_params * 4);
+    float *zeros = xcalloc((size_t)p->n_params, sizeof *zeros), *start = xmalloc((size_t)p->n_params * sizeof *start);
+    uint8_t *targets = xmalloc((size_t)(p->c.batch * p->pixels));
+    for (int i = 0; i < p->c.batch; i++) /* a short batch is filled with its first picture */
+        memcpy(targets + i * p->pixels, pictures + (i < n ? i : 0) * p->pixels, (size_t)p->pixels);
+    memcpy(start, p->start, (size_t)p->n_params * sizeof *start);
+    if (p->guess) {
+        int D = p->net->config.w_dim;
+        float *u = xmalloc((size_t)(p->c.batch * D) * sizeof *u);
+        projector_guess(p, targets, u);
+        for (int i = 0; i < p->c.batch * p->rows; i++)
+            memcpy(start + (int64_t)i * D, u + (int64_t)(i / p->rows) * D, (size_t)D * sizeof *u);
+        free(u);
+    }
+    buffer_write(p->params, 0, start, p->n_params * 4);
     buffer_write(p->m, 0, zeros, p->n_params * 4);
     buffer_write(p->v, 0, zeros, p->n_params * 4);
+    buffer_write(p->target, 0, targets, p->c.batch * p->pixels);
     free(zeros);
-    for (int i = 0; i < p->c.batch; i++) /* a short batch is filled with its first picture */
-        buffer_write(p->target, i * p->pixels, pictures + (i < n ? i : 0) * p->pixels, p->pixels);
+    free(start);
+    free(targets);
     program_constants_changed(p->descend);
 }
 
@@ -163,7 +178,7 @@ bool projector_step(struct projector *p) {
     const double all = (double)p->step / c->steps, share = c->space == PROJECT_W ? 1 : c->w_first;
     const bool second = all >= share;
     const double t = second ? (all - share) / (1 - share) : all / share, first_t = share > 0 && second ? 1 : t;
-    const double left = c->w_noise_ramp > 0 ? fmax(0, 1 - first_t / c->w_noise_ramp) : 0, lr = learning_rate(c, t) * (second && share > 0 ? AFTER : 1);
+    const double left = c->w_noise_ramp > 0 ? fmax(0, 1 - first_t / c->w_noise_ramp) : 0, lr = learning_rate(c, t);
     const float hyper[6] = {(float)lr, (float)beta1, (float)beta2, 1e-8f, (float)(1 - pow(beta1, p->step + 1)),
                             (float)(1 - pow(beta2, p->step + 1))};
     const float w_noise = (float)(c->w_noise * sqrt((double)p->net->config.w_dim) * left * left); /* sigma_w of u is sqrt(w_dim) */

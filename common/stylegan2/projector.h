@@ -1,13 +1,13 @@
 /* projector.h - from pictures back to latents: finds the w or w+ (and, if wished, the noise maps) with which a generator draws a given
  * picture, by gradient descent. Knows no files.
  *
- * Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, appendix D: Adam from the middle of w; the learning
- * rate ramps up linearly and down by a cosine; Gaussian noise of deviation w_noise * sigma_w * t^2 is added to w, with t falling from 1
- * to 0 over the first three quarters, so that the search gets around before it settles; noise maps have zero mean and unit variance
- * after every step and are kept from carrying the picture by a penalty on their autocorrelation at every scale. What differs, on
- * purpose: what is sought is u of w = lrelu(centre + spread u) (projector_w.c), in which all directions are equally wide and the middle is
- * 0; the distance (projector_distance.c), since LPIPS would need a network of its own; what is minimised is the logarithm of the distance
- * plus a penalty on |u|^2; w+ besides w, from where a search for one w has ended; several pictures at once.
+ * Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, appendix D: Adam; the learning rate ramps up
+ * linearly and down by a cosine; Gaussian noise of deviation w_noise * sigma_w * t^2 is added to w, with t falling from 1 to 0 over the
+ * first three quarters, so that the search gets around before it settles; noise maps have zero mean and unit variance after every step
+ * and are kept from carrying the picture by a penalty on their autocorrelation at every scale. What differs, on purpose: what is sought
+ * is u of w = lrelu(centre + spread u) (projector_w.c), in which all directions are equally wide and the middle is 0; the start is a guess
+ * (projector_guess.c); the distance (projector_distance.c), since LPIPS would need a network of its own; what is minimised is the
+ * logarithm of the distance plus a penalty on |u|^2; w+ besides w, from where a search for one w has ended; several pictures at once.
  *
  *     struct projector_config c = projector_defaults(PROJECT_W_PLUS);
  *     struct projector *p;
@@ -35,6 +35,7 @@ typedef int projector_judge(void *context, struct graph *g, tensor *img, tensor 
 struct projector_config {
     int batch;                   /* pictures at once, 1 .. SG2_MAX_PROJECT */
     int steps;
+    int guesses;                 /* pictures drawn for a first guess at u; 0: start from the middle of w */
     enum projector_space space;
     double lr;                   /* the largest */
     double ramp_up, ramp_down;   /* shares of the steps: 0.05, 0.25 */

@@ -30,12 +30,21 @@ struct projector {
     struct buffer *control, *params, *grad, *m, *v, *target /* U8 */, *losses, *filters /* F32 [3,2,2] */;
     struct buffer *centre, *spread;  /* [w_dim], [w_dim,w_dim]: see projector_w_space */
     struct buffer *ws, *own, *plain; /* what the second program writes: w+, U8 pictures */
+    struct projector_guess *guess;   /* NULL: searches start from the middle */
     struct program *descend, *look;
 };
 
 /* Centre and spread of w before the mapping network's last leaky ReLU, over n draws of `seed`: v = centre + spread u has their mean and
  * covariance when u is standard normal; w = lrelu(v, 0.2). spread [w_dim,w_dim] is a lower triangle. class_number -1: classes in turn. */
 enum status projector_w_space(struct sg2_net *net, int n, uint64_t seed, int class_number, float *centre, float *spread, struct error *e);
+
+/* The lower triangle of a symmetric positive matrix [n,n] becomes L of A = L L', in place. */
+void projector_cholesky(double *a, int n);
+
+/* First guesses: projector_guess_create once, after the programs; then u [N,w_dim] for targets u8 [N,res,res,C]. Both use params. */
+void projector_guess_create(struct projector *p);
+void projector_guess(struct projector *p, const uint8_t *targets, float *u);
+void projector_guess_free(struct projector_guess *q);
 
 /* Builds both programs. */
 enum status projector_build(struct projector *p, struct error *e);

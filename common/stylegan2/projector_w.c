@@ -43,8 +43,7 @@ static void add_rows(struct sums *s, float *w, int count) {
     free(rows);
 }
 
-/* Cholesky: the lower triangle of a symmetric positive matrix becomes L, in place. */
-static void factor(double *a, int D) {
+void projector_cholesky(double *a, int D) {
     for (int j = 0; j < D; j++) {
         for (int k = 0; k < j; k++)
             a[j * D + j] -= a[j * D + k] * a[j * D + k];
@@ -69,7 +68,7 @@ static void finish(struct sums *s, float *centre, float *spread) {
     }
     for (int a = 0; a < D; a++)
         s->product[a * D + a] += FLOOR * mean_variance + 1e-12;
-    factor(s->product, D);
+    projector_cholesky(s->product, D);
     for (int a = 0; a < D; a++)
         for (int b = 0; b < D; b++)
             spread[a * D + b] = b <= a ? (float)s->product[a * D + b] : 0;

@@ -114,7 +114,7 @@ static void check_range(struct projector *p, const float *x, int64_t from, int64
     }
     double difference = (loss_at(p, x, d, -2 * h, NULL) - 8 * loss_at(p, x, d, -h, NULL) + 8 * loss_at(p, x, d, h, NULL) -
                          loss_at(p, x, d, 2 * h, NULL)) / (12 * (double)h);
-    if (!(fabs(along - difference) <= 1e-2 * fmax(fabs(difference), 0.1 * size)) || size == 0)
+    if (!(fabs(along - difference) <= 1e-2 * fmax(fabs(difference), 0.3 * size)) || size == 0)
         fail_msg("%s: derivative %.7g, finite differences say %.7g (without signs %.7g)", what, along, difference, size);
     free(d);
     free(grad);
@@ -131,6 +131,7 @@ static void check_gradients(struct projector_config c) {
     c.batch = 2;
     c.lr = 0;
     c.steps = 10;
+    c.guesses = 0;
     struct projector *p = create(&c);
     uint8_t targets[2 * PIXELS];
     pictures(2, 1, targets);
@@ -188,6 +189,8 @@ static void test_finds_what_is_there(void **unused) {
     pictures(N, 1, target);
     for (int space = PROJECT_W; space <= PROJECT_W_PLUS; space++) {
         struct projector_config c = projector_defaults((enum projector_space)space);
+        c.guesses = 0; /* the search by itself */
+        c.lr = 0.4;
         c.steps = 500;
         c.batch = N;
         struct projector *p = create(&c);
@@ -211,6 +214,35 @@ static void test_finds_what_is_there(void **unused) {
         sg2_generate(s, &(struct sg2_latents){.n = N, .ws = ws}, again);
         assert_memory_equal(again, found, sizeof found);
         sg2_generator_free(s);
+    }
+}
+
+/* A first guess is nearer than the middle, is the same in any company, and depends on the target. */
+static void test_first_guess(void **unused) {
+    (void)unused;
+    enum { N = 3 };
+    static uint8_t target[N * PIXELS], middle[N * PIXELS], guessed[N * PIXELS];
+    float ws[N * LATENT], again[N * LATENT];
+    pictures(N, 1, target);
+    struct projector_config c = projector_defaults(PROJECT_W_PLUS);
+    c.batch = N;
+    for (int guesses = 0; guesses <= 100; guesses += 100) {
+        c.guesses = guesses;
+        struct projector *p = create(&c);
+        projector_begin(p, target, N);
+        projector_pictures(p, guesses ? guessed : middle, NULL);
+        projector_latents(p, ws);
+        projector_begin(p, target + PIXELS, 1);
+        projector_latents(p, again);
+        assert_memory_equal(again, ws + LATENT, LATENT * sizeof *ws);
+        for (int i = 0; i < LATENT; i++)
+            assert_true(ws[i] == ws[i % W_DIM]);
+        projector_free(p);
+    }
+    for (int i = 0; i < N; i++) {
+        double from = psnr(middle + i * PIXELS, target + i * PIXELS), to = psnr(guessed + i * PIXELS, target + i * PIXELS);
+        if (to < from + 5)
+            fail_msg("picture %d: from %.2f to %.2f dB", i, from, to);
     }
 }
 
@@ -342,7 +374,7 @@ static void test_schedule(void **unused) {
         memcpy(&release[i], p->host + AT_RELEASE, 4);
     }
     assert_true(lr[0] == 0 && fabs((double)lr[50] - 0.1) < 1e-6 && lr[99] < 1e-3f && noise[0] > 0);
-    assert_true(lr[100] == 0 && fabs((double)lr[150] - 0.03) < 1e-6 && lr[199] < 1e-3f && noise[100] == 0);
+    assert_true(lr[100] == 0 && fabs((double)lr[150] - 0.1) < 1e-6 && lr[199] < 1e-3f && noise[100] == 0);
     assert_true(release[99] == 0 && release[100] == 1);
     projector_free(p);
 }
@@ -408,7 +440,7 @@ static void test_refusals(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients), cmocka_unit_test(test_schedule), cmocka_unit_test(test_w_space),
                                        cmocka_unit_test(test_finds_what_is_there), cmocka_unit_test(test_company_does_not_matter),
-                                       cmocka_unit_test(test_rows_are_one_at_first),
+                                       cmocka_unit_test(test_rows_are_one_at_first), cmocka_unit_test(test_first_guess),
                                        cmocka_unit_test(test_noise_maps), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
