@@ -171,7 +171,7 @@ bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda $(BUILD)/ben
 # ---- everything for a machine with a GPU and another distribution, in one folder that can lie anywhere ----
 bundle-programs: $(PROGRAMS:%=$(BUILD)/bin/%) $(BUNDLE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/bench/bench_cuda $(BUILD)/bench/bench_inception
 bundle: $(PLUGIN)
-	$(SUB) BUILD=build/bundle-build ARCH=x86-64-v3 ONEDNN=0 BUNDLE=1 NVCC= bundle-programs
+	$(SUB) -j$(JOBS) BUILD=build/bundle-build ARCH=x86-64-v3 ONEDNN=0 BUNDLE=1 NVCC= bundle-programs
 	@pipelines/bundle.sh build/bundle-build '$(PLUGIN)' build/bundle
 
 # ---- installing ----
