@@ -17,7 +17,7 @@ static bool recognises(const struct safetensors *s) {
 
 /* again: features only, of a network that takes another way. */
 static void check_picture(const struct safetensors *s, struct report *r, struct inception *net, int index, const struct st_tensor *chw,
-                          const char *again) {
+                          const char *again, double tolerance) {
     static const char *const kind[] = {"64", "192", "768", "2048", "logits_unbiased", "logits"};
     static const int size[] = {64, 192, 768, 2048, 1008, 1008};
     int H = (int)chw->dim[1], W = (int)chw->dim[2];
@@ -40,7 +40,7 @@ static void check_picture(const struct safetensors *s, struct report *r, struct 
         if (t && t->count == size[k]) {
             float *want = xmalloc((size_t)t->count * sizeof *want);
             st_to_f32(t, want);
-            report_tensor(r, name, got[k], want, t->count, 1e-4);
+            report_tensor(r, name, got[k], want, t->count, tolerance);
             free(want);
         } else if (t)
             report_verdict(r, name, false, "%lld numbers, %d expected", (long long)t->count, size[k]);
@@ -52,13 +52,15 @@ static void check_picture(const struct safetensors *s, struct report *r, struct 
 static void run(const struct safetensors *s, struct report *r) {
     char path[64];
     snprintf(path, sizeof path, "/tmp/facemill-inception-%ld.safetensors", (long)getpid());
-    struct inception *net = NULL, *other = NULL;
+    struct inception *net = NULL, *other = NULL, *half = NULL;
     struct error e;
     enum status st = inception_formula_write(path, &e);
     if (st == ST_OK)
         st = inception_open(&net, path, check_device(), &(struct inception_options){.batch = 1}, &e);
     if (st == ST_OK)
         st = inception_open(&other, path, check_device(), &(struct inception_options){.batch = 1, .device_resize = true}, &e);
+    if (st == ST_OK)
+        st = inception_open(&half, path, check_device(), &(struct inception_options){.batch = 1, .half = true}, &e);
     unlink(path);
     if (st != ST_OK)
         report_verdict(r, "inception", false, "%s", e.text);
@@ -68,11 +70,14 @@ static void run(const struct safetensors *s, struct report *r) {
         const struct st_tensor *t = safetensors_find(s, name);
         if (!t || t->ndim != 3 || t->dim[0] != 3 || t->dtype != DT_U8)
             break;
-        check_picture(s, r, net, i, t, NULL);
-        check_picture(s, r, other, i, t, "resized by matrices");
+        check_picture(s, r, net, i, t, NULL, 1e-4);
+        check_picture(s, r, other, i, t, "resized by matrices", 1e-4);
+        if (i == 0)
+            check_picture(s, r, half, i, t, "in float16", 2e-3);
     }
     inception_close(net);
     inception_close(other);
+    inception_close(half);
 }
 
 const struct check check_inception = {"Inception", recognises, run};

@@ -77,6 +77,18 @@ static tensor *convolve(struct inception__builder *b, tensor *x, tensor *kernel,
     return b->emulated ? rounded(b, y) : y;
 }
 
+/* One kernel [RS,C] in float16, each weight taking over what rounding did to the one before, taps of a channel first: what comes in is
+ * positive and much alike from tap to tap, so errors that sum to nothing move the result far less than independent ones. */
+static void round_together(float *kernel, int64_t RS, int64_t C) {
+    double owed = 0;
+    for (int64_t c = 0; c < C; c++)
+        for (int64_t rs = 0; rs < RS; rs++) {
+            float *w = &kernel[rs * C + c], half = f32_from_f16(f16_from_f32((float)(*w + owed)));
+            owed += (double)*w - half;
+            *w = half;
+        }
+}
+
 /* relu(batchnorm(conv(x))), the normalisation folded: w' = w*gamma/sqrt(var + eps), bias = beta - mean*gamma/sqrt(var + eps). The file
  * has [K,C,R,S], the engine wants [K,R,S,C]. same: padded so that the size stays (at stride 1). */
 tensor *inception__conv(struct inception__builder *b, tensor *x, const char *name, int K, int stride, bool same) {
@@ -99,6 +111,8 @@ tensor *inception__conv(struct inception__builder *b, tensor *x, const char *nam
             for (int64_t c = 0; c < C; c++)
                 for (int64_t rs = 0; rs < RS; rs++)
                     folded[(k * RS + rs) * C + c] = (float)(w[(k * C + c) * RS + rs] * factor);
+            if (b->half)
+                round_together(folded + k * RS * C, RS, C);
         }
         tensor *kernel = inception__weight(b, folded, name, 4, (int64_t[]){K, R, S, C});
         tensor *offset = inception__weight(b, bias, "bias", 1, (int64_t[]){K});

@@ -8,8 +8,8 @@
  * computed. --pictures N (default 4096 on a GPU, none on the CPU, where float16 is emulated) compares FID of N drawn pictures
  * against N others in both precisions. Without WEIGHTS (or with -) they are those of the formula in tests/reference: speed does not
  * depend on them. What rounding does, does: with the formula's, features vary by a tenth of their size from picture to picture, with
- * published ones by all of it. Emulated with the formula's, float16 takes 0.10 % (40 pictures) to 0.12 % (200) off FID; the goal of 0.05 %
- * is meant for the published weights.
+ * published ones by all of it. Emulated with the formula's, float16 moves FID by -0.03 % (24 pictures) and +0.01 % (64); with weights
+ * rounded one by one, not together (inception.c), it was -0.10 to -0.12 %.
  */
 #include <cblas.h>
 #include <stdio.h>
