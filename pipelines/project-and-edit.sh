@@ -7,7 +7,7 @@
 # them; OUT/edited is a folder with one picture for each direction and amount, for whatever comes next.
 # ALIGNED=1 takes the photograph as aligned already; PROJECT holds further options of sg2-project. Run again, it keeps the projection.
 set -eu
-network=$1 photo=$2 out=$3 amounts=${4:--6,-3,0,3,6} layers=${LAYERS:-0-4} directions=${DIRECTIONS:-}
+network=$1 photo=$2 out=$3 amounts=${4:--2,-1,0,1,2} layers=${LAYERS:-0-4} directions=${DIRECTIONS:-}
 mkdir -p "$out"
 
 # shellcheck disable=SC2086 # PROJECT holds words
