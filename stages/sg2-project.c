@@ -135,7 +135,7 @@ static void make_projector(struct work *w) {
     struct projector_config c = projector_defaults(o.space);
     c.batch = w->batch;
     c.steps = (int)o.steps;
-    c.guesses = (int)o.guesses;
+    c.guesses = o.plan || o.profile ? 0 : (int)o.guesses;
     c.lr = o.lr;
     c.w_noise = o.w_noise;
     c.optimise_noise = o.noise == NOISE_OPTIMISE;
