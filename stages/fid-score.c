@@ -100,33 +100,50 @@ static char *cache_folder(void) {
     return home && *home ? xasprintf("%s/.cache/facemill", home) : NULL;
 }
 
+/* --save-features: rows are written as they come, and the header, whose size does not depend on the count, again at the end. */
+static char *features_temporary;
+
+static FILE *open_features(int dim) {
+    const int64_t none[2] = {0, dim};
+    struct error e = {"no room"};
+    features_temporary = xasprintf("%s.tmp-%ld", o.save_features, (long)getpid());
+    FILE *f = fopen(features_temporary, "wb");
+    if (!f)
+        cli_die("%s: %m", o.save_features);
+    if (npy_write_header(f, "<f4", 2, none, &e) != ST_OK) {
+        unlink(features_temporary);
+        cli_die("%s: %s", o.save_features, e.text);
+    }
+    return f;
+}
+
+static void close_features(FILE *f, int64_t count, int dim) {
+    const int64_t shape[2] = {count, dim};
+    struct error e = {"no room"};
+    enum status st = fseek(f, 0, SEEK_SET) ? st_fail(&e, "%m") : npy_write_header(f, "<f4", 2, shape, &e);
+    if (fclose(f) != 0 && st == ST_OK)
+        st = st_fail(&e, "%m");
+    if (st == ST_OK && rename(features_temporary, o.save_features) != 0)
+        st = st_fail(&e, "%m");
+    if (st != ST_OK) {
+        unlink(features_temporary);
+        cli_die("%s: %s", o.save_features, e.text);
+    }
+    free(features_temporary);
+    features_temporary = NULL;
+}
+
 static void measure(struct side *s, const char *operand, const struct side_options *so) {
     struct error e;
-    if (side_measure(s, operand, so, &e) != ST_OK)
+    if (side_measure(s, operand, so, &e) != ST_OK) {
+        if (so->features_to)
+            unlink(features_temporary);
         cli_die("%s", e.text);
+    }
     if (s->from_cache)
         cli_info("%s: statistics of %lld pictures from the cache", operand, (long long)s->statistics.count);
     if (s->write_failed)
         cli_warn("%s: its statistics could not be kept in %s", operand, so->cache);
-}
-
-static void save_features(const struct side *s) {
-    const int64_t dim[2] = {s->statistics.count, s->statistics.dim};
-    struct error e = {"no room"};
-    char *temporary = xasprintf("%s.tmp-%ld", o.save_features, (long)getpid());
-    FILE *f = fopen(temporary, "wb");
-    if (!f)
-        cli_die("%s: %m", o.save_features);
-    enum status st = npy_write(f, "<f4", 2, dim, s->features, &e);
-    if (fclose(f) != 0 && st == ST_OK)
-        st = st_fail(&e, "%m");
-    if (st == ST_OK && rename(temporary, o.save_features) != 0)
-        st = st_fail(&e, "%m");
-    if (st != ST_OK) {
-        unlink(temporary);
-        cli_die("%s: %s", o.save_features, e.text);
-    }
-    free(temporary);
 }
 
 static void compare(const struct side *ref, const struct side *made, struct scores *r) {
@@ -247,7 +264,7 @@ int main(int argc, char **argv) {
     if (reference)
         measure(&ref, reference, &so);
     so.keep_logits = wanted & IS;
-    so.keep_features = so.keep_features || o.save_features;
+    so.features_to = o.save_features ? open_features(extractor_dim(extractor)) : NULL;
     if (scored) {
         measure(&made, scored, &so);
         const struct statistics *t = &made.statistics;
@@ -256,8 +273,8 @@ int main(int argc, char **argv) {
     }
     if (o.save && statistics_write(&made.statistics, o.save, &e) != ST_OK)
         cli_die("%s", e.text);
-    if (o.save_features)
-        save_features(&made);
+    if (so.features_to)
+        close_features(so.features_to, made.statistics.count, made.statistics.dim);
     if (reference)
         compare(&ref, &made, &r);
     if (wanted & IS)

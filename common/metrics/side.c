@@ -90,6 +90,7 @@ struct work {
     float *features, *logits; /* [batch, ...] of the batch before the one in the network */
     int pending;              /* rows there */
     int64_t kept, room;       /* rows in side->features */
+    int write_error;          /* errno of features_to */
 };
 
 /* Reads and decodes up to `wanted` pictures into the batch. The source's status. */
@@ -197,6 +198,8 @@ static void absorb(struct work *w) {
         memcpy(s->features + w->kept * dim, w->features, (size_t)n * dim * sizeof *s->features);
     if (w->o->keep_logits && n)
         memcpy(s->logits + w->kept * classes, w->logits, (size_t)n * classes * sizeof *s->logits);
+    if (w->o->features_to && !w->write_error && fwrite(w->features, sizeof *w->features * dim, n, w->o->features_to) != (size_t)n)
+        w->write_error = errno ? errno : EIO;
     w->kept += n;
     w->pending = 0;
     cli_progress_add(&w->progress, n);
@@ -228,6 +231,8 @@ static enum status run_batches(struct work *w, struct error *e) {
     }
     if (st == ST_OK)
         absorb(w);
+    if (st == ST_OK && w->write_error)
+        st = st_fail(e, "features cannot be written: %s", strerror(w->write_error));
     return st;
 }
 
@@ -303,7 +308,7 @@ enum status side_measure(struct side *s, const char *operand, const struct side_
     int64_t count = 0;
     if (st == ST_OK)
         st = source_open(&source, operand, s->kind, o->size, e);
-    if (st == ST_OK && o->cache && s->kind != SOURCE_STREAM && !o->keep_features && !o->keep_logits) {
+    if (st == ST_OK && o->cache && s->kind != SOURCE_STREAM && !o->keep_features && !o->keep_logits && !o->features_to) {
         st = source_hash(source, o->threads, s->statistics.content_hash, &count, e);
         if (st == ST_OK) {
             path = cache_path(s, o, count);

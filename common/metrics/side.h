@@ -24,6 +24,7 @@ struct side_options {
     bool biased;                 /* covariance with 1/n */
     bool keep_features;          /* memory then grows with the number of pictures */
     bool keep_logits;
+    FILE *features_to;           /* rows of float32 [dim] go there as they come; NULL = nowhere */
     const char *cache;           /* folder, NULL = none */
     struct cli_rejects *rejects; /* in, out and rejects are counted here */
 };
