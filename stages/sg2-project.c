@@ -152,10 +152,10 @@ static void make_projector(struct work *w) {
         c.judge = inception_judge_build;
         c.judge_context = w->judge;
     }
-    if (projector_create(&w->projector, w->device, w->g, &c, &e) != ST_OK)
-        cli_die("%s", e.text);
     cli_info("distance %s, space %s, noise %s, %ld steps, %s", distance_name[w->distance], space_name[o.space], noise_name[o.noise],
              o.steps, device_description(w->device));
+    if (projector_create(&w->projector, w->device, w->g, &c, &e) != ST_OK)
+        cli_die("%s", e.text);
 }
 
 /* ---- pictures in ---- */
@@ -325,12 +325,14 @@ static void end_film(struct work *w) {
         cli_die("%s: %s", o.save_video, e.text);
 }
 
-static void project(struct work *w, struct cli_progress *progress) {
+static void project(struct work *w) {
+    struct cli_progress progress;
     size_t size = (size_t)pixels(w);
     if (!w->projector)
         make_projector(w);
     projector_begin(w->projector, w->targets, w->n);
     struct projector_loss *loss = xcalloc((size_t)w->n, sizeof *loss);
+    cli_progress_start(&progress, "steps", o.steps);
     if (video)
         film(w, 1);
     while (projector_step(w->projector)) {
@@ -344,8 +346,9 @@ static void project(struct work *w, struct cli_progress *progress) {
             cli_debug("step %d: pixel %.5f, contrast %.5f, features %.5f, noise %.5f, prior %.5f, rows %.5f", step, loss[0].pixel, loss[0].contrast, loss[0].feature, loss[0].noise,
                       loss[0].prior, loss[0].row);
         }
-        cli_progress_add(progress, 1);
+        cli_progress_add(&progress, 1);
     }
+    cli_progress_end(&progress);
     if (video)
         end_film(w);
     projector_losses(w->projector, loss);
@@ -380,11 +383,9 @@ static void project_all(struct work *w, char **operands, int n) {
     struct error e;
     struct sample_source *in;
     struct sample s = {0};
-    struct cli_progress progress;
     enum status st;
     if (sample_source_open(&in, operands, n, o.null, &e) != ST_OK)
         cli_die("%s", e.text);
-    cli_progress_start(&progress, "steps", 0);
     while ((st = sample_source_next(in, &s, &e)) != ST_END) {
         if (st == ST_FAIL)
             cli_die("%s", e.text);
@@ -399,16 +400,15 @@ static void project_all(struct work *w, char **operands, int n) {
         w->samples[w->n++] = s;
         s = (struct sample){0};
         if (w->n == w->batch)
-            project(w, &progress);
+            project(w);
     }
     if (w->n) {
         if (!w->projector)
             w->batch = w->n; /* fewer pictures than fit: no need to compute more */
-        project(w, &progress);
+        project(w);
     }
     sample_free(&s);
     w->rejects.rejected += sample_source_close(in);
-    cli_progress_end(&progress);
 }
 
 static enum video_kind kind;
