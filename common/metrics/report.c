@@ -36,6 +36,13 @@ static void print_rank(const char *what, int rank, int dim) {
                rank, dim);
 }
 
+/* The bias of the distance goes with features over pictures; below five times as many it is plain to see. */
+static void print_bias(const struct side *ref, const struct side *made, const struct frechet *f) {
+    int64_t n = ref->statistics.count, m = made->statistics.count, wanted = 5 * (int64_t)made->statistics.dim;
+    if (f->rank1 == made->statistics.dim && f->rank2 == made->statistics.dim && ((n && n < wanted) || (m && m < wanted)))
+        printf("            biased upwards, as with any side of fewer than %lld pictures: compare scores of the same counts only\n", (long long)wanted);
+}
+
 static void print_interval(const struct scores *r, const struct interval *i) {
     if (r->resamples)
         printf("            95 %% of %d resamples of %s (seed %ld) within %.6g .. %.6g; their bias is left out\n", r->resamples,
@@ -52,6 +59,7 @@ static void print_comparison(const struct side *ref, const struct side *made, co
         print_interval(r, &r->fid_interval);
         print_rank("reference", r->fid.rank1, made->statistics.dim);
         print_rank("scored", r->fid.rank2, made->statistics.dim);
+        print_bias(ref, made, &r->fid);
     }
     if (r->wanted & METRIC_KID) {
         printf("KID         %.6g +- %.6g   (%d subset%s of %lld; %s)\n", r->kid.mean, r->kid.std, r->kid.subsets,

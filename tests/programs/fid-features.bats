@@ -170,6 +170,9 @@ assert o['resampled'] == 'scored'
 PY
     score --bootstrap 25 x.npz "$Y" >text
     grep -q '95 % of 25 resamples of the scored side (seed 2020) within' text
+    grep -q 'biased upwards, as with any side of fewer than 40 pictures' text
+    score "$X" "$X" >text
+    run ! grep -q 'biased upwards' text
 }
 
 @test "--ppl: path length of a generator, alone or beside a comparison" {
