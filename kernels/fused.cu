@@ -140,6 +140,7 @@ __global__ static void add_rows_kernel(const float *x, float *y, int64_t T, int6
     int64_t c = blockIdx.x * 32 + threadIdx.x;
     float v = 0;
     if (c < C)
+#pragma unroll 8 /* loads in flight */
         for (int64_t t = threadIdx.y; t < T; t += 32)
             v += x[(blockIdx.y * T + t) * C + c];
     shared[threadIdx.y][threadIdx.x] = v;
@@ -236,7 +237,7 @@ static void prepare_sums(void *context, struct kernel_call *c, struct compiled *
     k->args.channels = (uint32_t)channels;
     k->args.threads_x = (uint32_t)(channels / k->pattern.width);
     k->args.rows = (uint32_t)rows;
-    int64_t down = FUSED_BLOCK / k->args.threads_x, slices = 8LL * cuda(context)->device.multiProcessorCount / k->segments + 1;
+    int64_t down = FUSED_BLOCK / k->args.threads_x, slices = 16LL * cuda(context)->device.multiProcessorCount / k->segments + 1;
     int64_t most = rows / (4 * down);
     slices = slices < most ? slices : most > 1 ? most : 1;
     k->args.slice = (uint32_t)((rows + slices - 1) / slices);
