@@ -12,6 +12,7 @@
 #include "common/engine/plan.h"
 
 #define MIN_COUNT (1 << 20)
+#define MAX_ROW 1024  /* values in the last dimension, a power of two: a block's threads take whole rows */
 #define MAX_SUMS 65535 /* of one column: a CUDA grid's second dimension */
 
 /* Makes dimensions d and d + 1 of dimension d, the inner one of this size. */
@@ -60,7 +61,7 @@ static unsigned summed_dims(struct fused_program *f, const struct pnode *in, uin
     for (; d >= 0; d--)
         if (mask >> d & 1 && in->dim[d] > 1)
             return 0;
-    if (inner % 8 || inner == outer || pnode_count(in) / outer > MAX_SUMS)
+    if (inner % 8 || inner & (inner - 1) || inner > MAX_ROW || inner == outer || pnode_count(in) / outer > MAX_SUMS)
         return 0;
     int to = boundary(f, inner);
     if (to != f->ndim - 1) /* only the last dimension is kept inside */
