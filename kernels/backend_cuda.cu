@@ -158,7 +158,7 @@ static void cuda_captured_free(void *context, void *captured) {
 #define OP(name, inputs, kind, differentiable) ENTRY_##kind(name)
 
 extern "C" __attribute__((visibility("default"))) const struct backend facemill_backend = {
-    BACKEND_VERSION, "cuda", cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_write, cuda_read, cuda_copy,
+    BACKEND_VERSION, "cuda", true, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_write, cuda_read, cuda_copy,
     cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, {
 #include "common/engine/ops.def"
     }};
