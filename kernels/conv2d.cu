@@ -31,8 +31,9 @@ static void run(void *context, const struct kernel_call *c) {
         return;
     }
     const struct conv_places p = conv_enter(cuda(context), c, s->kind, s->method, (char *)c->workspace + s->workspace);
-    CUDNN_CHECK(cudnnConvolutionForward(cuda(context)->dnn, &one, s->x, p.in[0], s->w, p.in[1], s->conv, (cudnnConvolutionFwdAlgo_t)s->algo,
-                                        c->workspace, s->workspace, &zero, s->y, p.out));
+    if (!conv_run_plan(cuda(context), s, &p, c->workspace))
+        CUDNN_CHECK(cudnnConvolutionForward(cuda(context)->dnn, &one, s->x, p.in[0], s->w, p.in[1], s->conv, (cudnnConvolutionFwdAlgo_t)s->algo,
+                                            c->workspace, s->workspace, &zero, s->y, p.out));
     conv_leave(cuda(context), c, s->method, &p);
 }
 

@@ -31,8 +31,9 @@ static void run(void *context, const struct kernel_call *c) {
         return;
     }
     const struct conv_places p = conv_enter(cuda(context), c, s->kind, s->method, (char *)c->workspace + s->workspace);
-    CUDNN_CHECK(cudnnConvolutionBackwardData(cuda(context)->dnn, &one, s->w, p.in[1], s->y, p.in[0], s->conv,
-                                             (cudnnConvolutionBwdDataAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->x, p.out));
+    if (!conv_run_plan(cuda(context), s, &p, c->workspace))
+        CUDNN_CHECK(cudnnConvolutionBackwardData(cuda(context)->dnn, &one, s->w, p.in[1], s->y, p.in[0], s->conv,
+                                                 (cudnnConvolutionBwdDataAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->x, p.out));
     conv_leave(cuda(context), c, s->method, &p);
 }
 

@@ -55,8 +55,9 @@ static void run(void *context, const struct kernel_call *c) {
     struct conv_places p = conv_enter(cuda(context), c, s->kind, s->method, stage);
     if (narrow_bytes(c))
         p.out = stage;
-    CUDNN_CHECK(cudnnConvolutionBackwardFilter(cuda(context)->dnn, &one, s->x, p.in[0], s->y, p.in[1], s->conv,
-                                               (cudnnConvolutionBwdFilterAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->w, p.out));
+    if (!conv_run_plan(cuda(context), s, &p, c->workspace))
+        CUDNN_CHECK(cudnnConvolutionBackwardFilter(cuda(context)->dnn, &one, s->x, p.in[0], s->y, p.in[1], s->conv,
+                                                   (cudnnConvolutionBwdFilterAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->w, p.out));
     if (narrow_bytes(c))
         CUDA_BY_TYPE(c->in[0].dtype, widen, cuda(context), p.out, (float *)c->out[0].data, operand_count(&c->out[0]));
     conv_leave(cuda(context), c, s->method, &p);
