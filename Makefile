@@ -19,7 +19,7 @@ TEST_PACKAGES := libcmocka-dev bats time python3-numpy python3-pil python3-lmdb 
 comma := ,
 CC = gcc
 CXX = g++
-PC := libturbojpeg libpng libwebp libwebpdemux lmdb libarchive libcjson nettle
+PC := libturbojpeg libpng zlib libwebp libwebpdemux lmdb libarchive libcjson nettle
 # -fno-math-errno lets sqrtf be one vector instruction; nothing here reads errno after it.
 OPT = -O2 -g -march=$(ARCH) -fno-math-errno
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
@@ -41,7 +41,7 @@ PLUGIN := $(if $(CUDNN),$(BUILD)/lib/facemill-cuda.so)
 
 # ---- what there is: one program a file in stages/, everything else in one library ----
 PROGRAMS := $(patsubst stages/%.c,%,$(wildcard stages/*.c))
-LIB_O := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard common/*/*.c kernels/*.c common/face/*.cpp))
+LIB_O := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard common/face/*.cpp common/*/*.c kernels/*.c)) # C++ first: it takes longest
 LIB := $(BUILD)/libfacemill.a
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -56,6 +56,8 @@ $(BUILD)/obj/%.c.o: %.c
 $(BUILD)/obj/%.cpp.o: %.cpp
 	@mkdir -p $(@D)
 	$(CXX) $(CPPFLAGS) $(CXXFLAGS) -MMD -MP -c -o $@ $<
+# dlib's networks are templates a thousand deep: with the undefined-behaviour checks this one file takes ten minutes and 10 GB.
+$(BUILD)/obj/common/face/dlib_nets.cpp.o: SANITIZE := $(if $(SAN),-fsanitize=address -fno-omit-frame-pointer)
 $(LIB): $(LIB_O)
 	@rm -f $@
 	$(AR) rcs $@ $^
@@ -80,10 +82,15 @@ $(BUILD)/gen/fused_gen: $(BUILD)/obj/kernels/gen/fused_gen.c.o $(LIB)
 $(BUILD)/gen/stamp: $(BUILD)/gen/fused_gen
 	$< $(@D) && touch $@
 $(FUSED_CU): $(BUILD)/gen/stamp ;
+# what the objects are compiled for; they are compiled again when it changes
+CUDA_CODE := $(foreach a,$(CUDA_ARCH),sm_$(a)) PTX:compute_$(lastword $(CUDA_ARCH))
+$(BUILD)/cuda/code: FORCE
+	@mkdir -p $(@D) && echo '$(CUDA_CODE)' | cmp -s - $@ || echo '$(CUDA_CODE)' >$@
+$(BUILD)/cuda/kernels/backend_cuda.cu.o: CUDA_CODE_FLAG = -DFACEMILL_CUDA_CODE='"$(CUDA_CODE)"'
 CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) $(FUSED_CU) common/base/status.c common/base/dtype.c)
-$(BUILD)/cuda/%.cu.o: %.cu
+$(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/cuda/code
 	@mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
+	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(CUDA_CODE_FLAG) $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
 		-MD -MF $(@:.o=.d) -c -o $@ $<
 $(BUILD)/cuda/%.c.o: %.c
 	@mkdir -p $(@D)
@@ -159,5 +166,6 @@ help:
 
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 -include $(wildcard $(BUILD)/cuda/*/*.d $(BUILD)/cuda/*/*/*.d)
-.PHONY: all programs cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
+FORCE:
+.PHONY: FORCE all programs cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
 .SECONDARY:

@@ -15,11 +15,11 @@
 #include "common/base/status.h"
 #include "common/engine/graph.h"
 
-#define BACKEND_VERSION 2
+#define BACKEND_VERSION 3
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
  * engine places is aligned to 256 bytes; a caller's window (an input, or an output that is written straight to one) only to its
- * element size, so a kernel that wants vector loads looks at the address. Outputs never overlap inputs, except in `fused`
+ * element size, so a kernel that wants vector loads looks at the address; operands of convolutions are aligned to 16 bytes anywhere. Outputs never overlap inputs, except in `fused`
  * (kernels/fused.h) and where an effect writes in[0]. */
 struct operand {
     void *data;
@@ -72,12 +72,14 @@ struct kernel {
 struct backend {
     int version; /* BACKEND_VERSION */
     const char *name;
-    bool sums; /* fused programs may have outputs that are sums */
+    const char *code; /* what the kernels are compiled for: "x86-64", "sm_80 sm_90 PTX:compute_90" */
+    bool sums;        /* fused programs may have outputs that are sums */
     enum status (*open)(void **context, int threads, struct error *e);
     void (*close)(void *context);
     const char *(*description)(void *context);
     void *(*alloc)(void *context, int64_t bytes); /* 256-aligned, zeroed; NULL when there is not enough */
     void (*free)(void *context, void *p);
+    int64_t (*available)(void *context); /* bytes that could be allocated now, about */
     void (*write)(void *context, void *to, const void *from, int64_t bytes); /* host to device, ordered; source reusable at return */
     void (*read)(void *context, void *to, const void *from, int64_t bytes);  /* device to host, waits */
     void (*copy)(void *context, void *to, const void *from, int64_t bytes);  /* device to device, ordered */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "kernels/cpu.h"
@@ -59,6 +60,12 @@ static void cpu_free(void *context, void *p) {
     free(p);
 }
 
+static int64_t cpu_available(void *context) {
+    (void)context;
+    long pages = sysconf(_SC_AVPHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+    return pages > 0 && page > 0 ? (int64_t)pages * page : 0;
+}
+
 static void cpu_copy(void *context, void *to, const void *from, int64_t bytes) {
     (void)context;
     memmove(to, from, (size_t)bytes);
@@ -69,11 +76,13 @@ static void cpu_sync(void *context) { (void)context; }
 const struct backend backend_cpu = {
     .version = BACKEND_VERSION,
     .name = "cpu",
+    .code = "the CPU's own",
     .open = cpu_open,
     .close = cpu_close,
     .description = cpu_description,
     .alloc = cpu_alloc,
     .free = cpu_free,
+    .available = cpu_available,
     .write = cpu_copy,
     .read = cpu_copy,
     .copy = cpu_copy,

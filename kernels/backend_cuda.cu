@@ -84,6 +84,16 @@ static void cuda_free(void *context, void *p) {
     CUDA_CHECK(cudaFree(p));
 }
 
+static int64_t cuda_available(void *context) {
+    (void)context;
+    size_t free_bytes = 0, total = 0;
+    if (cudaMemGetInfo(&free_bytes, &total) != cudaSuccess) {
+        cudaGetLastError();
+        return 0;
+    }
+    return (int64_t)free_bytes;
+}
+
 /* Through pinned memory: a ring of parts, each reused when the copies out of it are done. */
 static void cuda_write(void *context, void *to, const void *from, int64_t bytes) {
     struct cuda_context *c = cuda(context);
@@ -157,8 +167,12 @@ static void cuda_captured_free(void *context, void *captured) {
 #define ENTRY_EFFECT(name) ENTRY_KERNEL(name)
 #define OP(name, inputs, kind, differentiable) ENTRY_##kind(name)
 
+#ifndef FACEMILL_CUDA_CODE /* the Makefile says: "sm_80 sm_90 sm_100 PTX:compute_100" */
+#define FACEMILL_CUDA_CODE "unknown"
+#endif
+
 extern "C" __attribute__((visibility("default"))) const struct backend facemill_backend = {
-    BACKEND_VERSION, "cuda", true, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_write, cuda_read, cuda_copy,
-    cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, {
+    BACKEND_VERSION, "cuda", FACEMILL_CUDA_CODE, true, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_available, cuda_write,
+    cuda_read, cuda_copy, cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, {
 #include "common/engine/ops.def"
     }};

@@ -26,7 +26,7 @@ static struct {
     int features, covariance;
     long size, batch, jobs, kid_subsets, kid_size, seed, splits;
     double max_fid, max_kid, max_reject;
-    bool no_cache, json;
+    bool no_cache, no_graph, json;
 } o = {.metrics = "fid", .device = "auto", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
        .max_fid = NAN, .max_kid = NAN}; /* NAN: no gate, every comparison with it is false */
 
@@ -49,6 +49,7 @@ static const struct cli_option options[] = {
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Running"},
     {'d', "device", "NAME", CLI_STRING, &o.device, 0, 0, "cpu, cuda or auto"},
     {'j', "jobs", "N", CLI_INT, &o.jobs, 0, 1024, "threads; 0 = all processors"},
+    {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'b', "batch", "N", CLI_INT, &o.batch, 0, 1024, "pictures at once; 0 = what suits the device"},
     {0, "json", NULL, CLI_FLAG, &o.json, 0, 0, "one JSON object instead of the table"},
     {0, "rejects", "FILE", CLI_STRING, &o.rejects, 0, 0, "JSON lines about pictures that could not be read"},
@@ -317,7 +318,7 @@ int main(int argc, char **argv) {
     struct extractor *extractor = NULL;
     int threads = (int)(o.jobs ? o.jobs : cli_processors());
     if (!made_file || (reference && !ref_file)) {
-        struct extractor_options x = {.kind = o.features, .weights = o.inception, .device = o.device, .threads = threads,
+        struct extractor_options x = {.kind = o.features, .weights = o.inception, .device = o.device, .no_graph = o.no_graph, .threads = threads,
                                       .batch = (int)o.batch};
         if (extractor_open(&extractor, &x, &e) != ST_OK)
             cli_die("%s", e.text);

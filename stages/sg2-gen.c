@@ -1,7 +1,7 @@
-/* sg2-gen - pictures from a StyleGAN2 generator: from seeds, or from a latent stream on stdin. sg2-gen.1 is the manual.
+/* sg2-gen - pictures from a StyleGAN2 generator: samples, a grid, a video, or a labelled table. sg2-gen.1 is the manual.
  *
  * Pictures are made a batch at a time; a second thread encodes and writes one batch while the next is computed, so memory
- * does not grow with their number (a grid apart). A picture depends on its seed or latent, not on its batch.
+ * does not grow with their number (grids and tables apart). A picture depends on its seed or latent, not on its batch.
  */
 #include <errno.h>
 #include <limits.h>
@@ -13,46 +13,62 @@
 #include "common/base/hash.h"
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
-#include "common/rng/numpy_rng.h"
-#include "common/rng/philox.h"
+#include "common/latent/input.h"
+#include "common/latent/table.h"
 #include "common/store/checkpoint.h"
 #include "common/stream/npy.h"
 #include "common/stream/sink.h"
 #include "common/stylegan2/generator.h"
 
-#define USE_Z 0x5au           /* `use` of Philox for z of --rng philox: key = seed, index 0 */
 #define MAX_SEEDS 100000000   /* 800 MB of numbers */
+#define MAX_NUMBERS 256       /* columns of a table */
+#define MAX_SOURCES 4096      /* its rows */
 #define BATCH_PIXELS (1 << 18) /* pixels in a batch by default: 16 pictures of 128x128 */
 
-enum { LATENT_AUTO, LATENT_W };
 static struct {
-    const char *network, *seeds, *out, *grid, *device, *save_w;
-    double trunc;
+    const char *network, *seeds, *out, *grid, *device, *save_w, *trunc, *noise_scale, *mix, *directions, *amounts, *layers;
+    double fps;
     long cutoff, class, batch, quality, threads;
-    int noise, rng, format, latent;
-    bool fp32, plan, profile;
-} o = {.trunc = 1, .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto"};
+    int noise, rng, format, latent, chroma;
+    bool fp32, no_graph, plan, profile, animate;
+} o = {.trunc = "1", .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto",
+       .amounts = "-3,-1.5,0,1.5,3", .fps = 24};
+enum { FORMAT_PPM = 1, FORMAT_Y4M = 5 };
 static const enum sg2_noise noise_kind[] = {SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE};
 static const char *const noise_name[] = {"random", "const", "none"}, *const rng_name[] = {"numpy", "philox"};
-static const enum image_format format_kind[] = {IMAGE_UNKNOWN, IMAGE_PPM, IMAGE_PNG, IMAGE_JPEG, IMAGE_WEBP};
+static const enum image_format format_kind[] = {IMAGE_UNKNOWN, IMAGE_PPM, IMAGE_PNG, IMAGE_JPEG, IMAGE_WEBP, IMAGE_UNKNOWN};
 
 static const struct cli_option options[] = {
-    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
-    {'s', "seeds", "LIST", CLI_STRING, &o.seeds, 0, 0, "seeds such as 0-99,150; without it latents are read from stdin"},
-    {'o', "out", "DIR|FILE", CLI_STRING, &o.out, 0, 0, "folder, or one picture file (a grid when there are several); default a sample stream on stdout"},
-    {'t', "trunc", "PSI", CLI_FLOAT, &o.trunc, -10, 10, "truncation: w moves to this share of its distance from the mean"},
+    {.type = CLI_HEADING, .help = "What to draw"},
+    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint: safetensors, NVIDIA's .pkl, rosinality's .pt"},
+    {'s', "seeds", "LIST", CLI_STRING, &o.seeds, 0, 0, "seeds such as 0-99,150; without it latents are read from files or stdin"},
+    {'t', "trunc", "PSI,...", CLI_STRING, &o.trunc, 0, 0, "truncation: w moves to this share of its distance from the mean; several make a table"},
     {0, "cutoff", "N", CLI_INT, &o.cutoff, -1, 64, "truncate the first N layers only; -1 = all"},
     {0, "noise", "random|const|none", CLI_CHOICE, &o.noise, 0, 0, "noise inputs; random is keyed by the seed"},
+    {0, "noise-scale", "FACTORS", CLI_STRING, &o.noise_scale, 0, 0, "factor on the noise, of all layers (0.5) or by layer (4-7=0,8=2)"},
     {'c', "class", "K", CLI_INT, &o.class, 0, 1e6, "class, for conditional networks"},
     {0, "rng", "numpy|philox", CLI_CHOICE, &o.rng, 0, 0, "how a seed becomes z; numpy = RandomState(seed).randn, as everywhere"},
-    {0, "latent", "auto|w", CLI_CHOICE, &o.latent, 0, 0, "what [N,D] arrays on stdin are when z and w have one size: auto = z"},
-    {'b', "batch", "N", CLI_INT, &o.batch, 1, SG2_MAX_BATCH, "pictures computed at a time; default by size"},
-    {'f', "format", "auto|ppm|png|jpg|webp", CLI_CHOICE, &o.format, 0, 0, "auto: ppm in a stream, png in a folder, by name in a file"},
+    {0, "latent", "auto|w", CLI_CHOICE, &o.latent, 0, 0, "what [N,D] arrays are when z and w have one size: auto = z"},
+    {.type = CLI_HEADING, .help = "Where to"},
+    {'o', "out", "DIR|FILE", CLI_STRING, &o.out, 0, 0, "folder, or one file (several pictures: a grid); default a sample stream on stdout"},
+    {'f', "format", "auto|ppm|png|jpg|webp|y4m", CLI_CHOICE, &o.format, 0, 0, "auto: samples with ppm, png in a folder, by a file's name; "
+     "y4m, and ppm on stdout: raw video"},
     {0, "quality", "N", CLI_INT, &o.quality, 1, 100, "of jpg and webp"},
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "columns and rows of a grid written to --out FILE; default about square"},
+    {0, "animate", NULL, CLI_FLAG, &o.animate, 0, 0, "--out FILE.png or .webp: an animation with a frame a picture, not a grid"},
+    {0, "fps", "R", CLI_FLOAT, &o.fps, 0.01, 1000, "frames a second of a video"},
+    {0, "chroma", "420|444", CLI_CHOICE, &o.chroma, 0, 0, "colour resolution of y4m: half, as players expect, or full"},
     {0, "save-w", "FILE", CLI_STRING, &o.save_w, 0, 0, "also write w+ after truncation, float32 [N,num_ws,w], as .npy"},
+    {.type = CLI_HEADING, .help = "Labelled tables, to --out FILE.png (rows: the seeds or latents)"},
+    {0, "mix", "LIST", CLI_STRING, &o.mix, 0, 0, "style mixing: a column for each of these seeds, which gives the styles of --layers"},
+    {0, "directions", "FILE", CLI_STRING, &o.directions, 0, 0, "a row for each direction, .npy [K,w] or [K,num_ws,w]; columns: --amounts"},
+    {0, "amounts", "LIST", CLI_STRING, &o.amounts, 0, 0, "how far along the directions"},
+    {0, "layers", "LIST", CLI_STRING, &o.layers, 0, 0, "layers that are mixed (default the first 7 of 18) or moved (default all)"},
+    {.type = CLI_HEADING, .help = "Computing"},
+    {'b', "batch", "N", CLI_INT, &o.batch, 1, SG2_MAX_BATCH, "pictures computed at a time; default by size"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
+    {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of a batch and exit"},
     {0, "profile", NULL, CLI_FLAG, &o.profile, 0, 0, "run one batch, print the time of each operation and exit"},
@@ -60,30 +76,36 @@ static const struct cli_option options[] = {
 
 static const struct cli_program program = {
     .name = "sg2-gen",
-    .synopsis = "--network FILE [--seeds LIST] [options] [< latents] > samples",
-    .purpose = "Generates pictures with a StyleGAN2 network, from seeds or from a latent stream (NumPy arrays: z [N,z], w [N,w], w+ [N,num_ws,w]).",
+    .synopsis = "--network FILE --seeds LIST | [LATENTS.npy ...] | -  [options]  > samples",
+    .purpose = "Generates pictures with a StyleGAN2 network, from seeds or from latents (NumPy arrays: z [N,z], w [N,w], w+ [N,num_ws,w]): "
+               "samples, a grid, a video or a labelled table.",
     .options = options,
-    .examples = "sg2-gen --network runs/faces/checkpoint.safetensors --seeds 0-9999 --trunc 0.7 | fid-score --ref faces.lmdb -\n"
-                "sg2-gen --network faces.safetensors --seeds 0-31 --grid 8x4 --out faces.png\n"};
+    .examples = "sg2-gen --network faces.safetensors --seeds 0-9999 --trunc 0.7 | fid-score --ref faces.lmdb -\n"
+                "sg2-gen --network faces.safetensors --seeds 0-31 --grid 8x4 --out faces.png\n"
+                "sg2-gen --network faces.safetensors --seeds 85,100,75 --mix 55,821,1789 --out mix.png\n"
+                "sg2-gen --network faces.safetensors --format y4m walk.npy | ffmpeg -i - walk.mp4\n"};
 
 /* ---- computing ---- */
 
 struct work {
     struct sg2_config config;
+    struct sg2_net *net;
     struct sg2_generator *generator;
     char network[SHA256_HEX];
     int64_t images;    /* the network has seen; -1 = unknown */
     bool half;         /* convolutions in 16 bit */
-    int batch;
+    int batch, n_psi;
+    double *psi;       /* [n_psi]; one unless there is a table of them */
     int *labels;       /* [batch] or NULL */
-    float *z;          /* [batch,z_dim] */
-    uint64_t *names;   /* [batch] positions in the latent stream */
     uint8_t *pixels;   /* [batch,res,res,C] */
     FILE *save_w;
-    float *ws;         /* [batch,num_ws,w_dim] with --save-w */
+    float *ws;         /* [batch,num_ws,w_dim] */
     struct sink *sink;
     struct cli_progress progress;
 };
+
+static size_t row_of_ws(const struct work *w) { return (size_t)sg2_num_ws(&w->config) * (size_t)w->config.w_dim; }
+static bool is_table(const struct work *w) { return o.mix || o.directions || w->n_psi > 1; }
 
 /* Where the picture comes from, for the next stage and for the shelf. */
 static void describe(const struct work *w, struct sample *s, uint64_t seed) {
@@ -98,15 +120,17 @@ static void describe(const struct work *w, struct sample *s, uint64_t seed) {
         snprintf(s->key, sizeof s->key, "%06llu", (unsigned long long)seed);
         cJSON_AddNumberToObject(j, "latent", (double)seed);
     }
-    cJSON_AddNumberToObject(j, "truncation", o.trunc);
+    cJSON_AddNumberToObject(j, "truncation", w->psi[0]);
     cJSON_AddStringToObject(j, "network", w->network);
     cJSON_AddNumberToObject(j, "width", w->config.res);
     cJSON_AddNumberToObject(j, "height", w->config.res);
     if (o.class != LONG_MIN)
         cJSON_AddNumberToObject(j, "label", (double)o.class);
-    cJSON_AddNumberToObject(step, "truncation", o.trunc);
+    cJSON_AddNumberToObject(step, "truncation", w->psi[0]);
     cJSON_AddNumberToObject(step, "cutoff", (double)o.cutoff);
     cJSON_AddStringToObject(step, "noise", noise_name[o.noise]);
+    if (o.noise_scale)
+        cJSON_AddStringToObject(step, "noise_scale", o.noise_scale);
     cJSON_AddStringToObject(step, "precision", w->half ? "bfloat16" : "float32");
     cJSON_AddStringToObject(step, "network", w->network);
     if (w->images >= 0)
@@ -114,42 +138,15 @@ static void describe(const struct work *w, struct sample *s, uint64_t seed) {
     sample_add_step(s, "sg2-gen", step);
 }
 
-static char *save_w_name; /* until it is whole */
+/* What is written in pieces has a temporary name until it is whole. */
+static char *save_w_name;
+static struct sink *unfinished;
 
 static void remove_unfinished(void) {
-    unlink(save_w_name); /* fails when it was renamed */
+    if (save_w_name)
+        unlink(save_w_name); /* fails when it was renamed */
     free(save_w_name);
-}
-
-/* One batch: l->n <= batch pictures named by `seeds`. */
-static void generate(struct work *w, struct sg2_latents *l, const uint64_t *seeds) {
-    const struct sg2_config *c = &w->config;
-    struct sg2_latents plus = *l;
-    l->labels = w->labels;
-    l->noise_seeds = plus.noise_seeds = seeds;
-    if (w->save_w) {
-        if (!l->ws) {
-            sg2_generate_ws(w->generator, l, w->ws);
-            plus.z = plus.w = NULL;
-            plus.ws = w->ws;
-            l = &plus;
-        }
-        if (fwrite(l->ws, (size_t)sg2_num_ws(c) * (size_t)c->w_dim * sizeof(float), (size_t)l->n, w->save_w) != (size_t)l->n)
-            cli_die("%s: %s", o.save_w, strerror(errno));
-    }
-    sg2_generate(w->generator, l, w->pixels);
-    size_t picture = (size_t)c->res * (size_t)c->res * (size_t)c->img_channels;
-    for (int64_t i = 0; i < l->n; i++) {
-        struct error e;
-        struct sample s = {0};
-        struct image im;
-        describe(w, &s, seeds[i]);
-        image_alloc(&im, c->res, c->res, c->img_channels);
-        memcpy(im.data, w->pixels + (size_t)i * picture, picture);
-        if (sink_put(w->sink, &s, &im, &e) != ST_OK)
-            cli_die("%s", e.text);
-    }
-    cli_progress_add(&w->progress, l->n);
+    sink_cancel(unfinished);
 }
 
 static void begin_w(struct work *w, int64_t n) {
@@ -159,127 +156,255 @@ static void begin_w(struct work *w, int64_t n) {
         cli_die("%s: %s", o.save_w, e.text);
 }
 
-static void from_seeds(struct work *w, const uint64_t *seeds, int64_t n) {
-    int z_dim = w->config.z_dim;
-    float *z = w->z = xmalloc((size_t)w->batch * (size_t)z_dim * sizeof *z);
-    begin_w(w, n);
-    for (int64_t at = 0; at < n; at += w->batch) {
-        int64_t m = n - at < w->batch ? n - at : w->batch;
-        for (int64_t i = 0; i < m; i++)
-            if (o.rng == 0)
-                numpy_randn((uint32_t)seeds[at + i], z + i * z_dim, z_dim);
-            else
-                philox_fill_normal(seeds[at + i], 0, USE_Z, z + i * z_dim, z_dim);
-        generate(w, &(struct sg2_latents){.n = m, .z = z}, seeds + at);
+/* Draws one batch into w->pixels, and saves its w+. */
+static void draw(struct work *w, struct sg2_latents *l, const uint64_t *names) {
+    l->labels = w->labels;
+    l->noise_seeds = names;
+    struct sg2_latents plus = {.n = l->n, .ws = w->ws, .noise_seeds = names};
+    if (w->save_w) {
+        if (l->ws)
+            plus.ws = l->ws;
+        else
+            sg2_generate_ws(w->generator, l, w->ws);
+        l = &plus;
+        if (fwrite(l->ws, row_of_ws(w) * sizeof(float), (size_t)l->n, w->save_w) != (size_t)l->n)
+            cli_die("%s: %s", o.save_w, strerror(errno));
     }
+    sg2_generate(w->generator, l, w->pixels);
+    cli_progress_add(&w->progress, l->n);
 }
 
-/* Which kind of latent an array is; false when none. */
-static bool latent_kind(const struct sg2_config *c, const struct npy *a, const float **z, const float **w, const float **ws) {
-    *z = *w = *ws = NULL;
-    if (a->ndim == 3 && a->dim[1] == sg2_num_ws(c) && a->dim[2] == c->w_dim)
-        *ws = a->f32;
-    else if (a->ndim == 2 && a->dim[1] == c->w_dim && (o.latent == LATENT_W || c->w_dim != c->z_dim))
-        *w = a->f32;
-    else if (a->ndim == 2 && a->dim[1] == c->z_dim && o.latent == LATENT_AUTO)
-        *z = a->f32;
-    return *z || *w || *ws;
-}
-
-static void from_stream(struct work *w) {
+static struct image tile(const struct work *w, int64_t i) { /* borrowed */
     const struct sg2_config *c = &w->config;
-    struct npy a = {0};
-    struct error e;
-    enum status st;
-    uint64_t position = 0, *names = w->names = xmalloc((size_t)w->batch * sizeof *names);
-    while ((st = npy_read(stdin, "stdin", NPY_F32, &a, &e)) == ST_OK) {
-        const float *z, *plain, *ws;
-        if (!latent_kind(c, &a, &z, &plain, &ws)) {
-            char shape[128] = "";
-            for (int i = 0, at = 0; i < a.ndim; i++)
-                at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%lld", i ? "," : "", (long long)a.dim[i]);
-            cli_die("stdin: an array of shape [%s] is no latent of this network: z is [N,%d], w [N,%d], w+ [N,%d,%d]", shape, c->z_dim,
-                    c->w_dim, sg2_num_ws(c), c->w_dim);
-        }
-        if (z && c->c_dim > 0 && !w->labels)
-            cli_usage("the network has %d classes: say which with --class", c->c_dim);
-        int64_t n = a.dim[0], row = n ? a.count / n : 0;
-        for (int64_t i = 0; i < a.count; i++)
-            if (!isfinite(a.f32[i]))
-                cli_die("stdin: row %lld of an array holds a value that is not finite", (long long)(i / row));
-        begin_w(w, n);
-        for (int64_t at = 0; at < n; at += w->batch) {
-            int64_t m = n - at < w->batch ? n - at : w->batch;
-            for (int64_t i = 0; i < m; i++)
-                names[i] = position++;
-            generate(w, &(struct sg2_latents){.n = m, .z = z ? z + at * row : NULL, .w = plain ? plain + at * row : NULL,
-                                              .ws = ws ? ws + at * row : NULL}, names);
-        }
-        npy_free(&a);
-    }
-    if (st != ST_END)
-        cli_die("%s", e.text);
-    if (position == 0)
-        cli_die("stdin: no latents; give --seeds, or arrays as np.save writes them");
+    return (struct image){c->res, c->res, c->img_channels, w->pixels + (size_t)i * (size_t)(c->res * c->res * c->img_channels)};
 }
+
+static struct latent_input *open_input(const struct work *w, const uint64_t *seeds, size_t n, char **files, int n_files) {
+    struct latent_input *in;
+    struct error e;
+    const struct latent_input_options io = {.config = &w->config, .seeds = seeds, .n_seeds = (int64_t)n, .philox = o.rng, .files = files,
+                                            .n_files = n_files, .as_w = o.latent, .batch = w->batch};
+    if (latent_input_open(&in, &io, &e) != ST_OK)
+        cli_die("%s", e.text);
+    return in;
+}
+
+static bool next_input(const struct work *w, struct latent_input *in, struct latent_batch *b) {
+    struct error e;
+    enum status st = latent_input_next(in, b, &e);
+    if (st == ST_END)
+        return false;
+    if (st != ST_OK)
+        cli_die("%s", e.text);
+    if (b->z && w->config.c_dim > 0 && !w->labels)
+        cli_usage("the network has %d classes: say which with --class", w->config.c_dim);
+    return true;
+}
+
+/* ---- pictures one by one: samples, a grid, a video ---- */
+
+static void draw_pictures(struct work *w, struct latent_input *in, const struct sink_options *so) {
+    struct latent_batch b;
+    struct error e;
+    if (sink_open(&w->sink, so, &e) != ST_OK)
+        cli_die("%s", e.text);
+    unfinished = w->sink;
+    while (next_input(w, in, &b)) {
+        if (b.begins >= 0)
+            begin_w(w, b.begins);
+        draw(w, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .ws = b.ws}, b.names);
+        for (int64_t i = 0; i < b.n; i++) {
+            struct sample s = {0};
+            struct image im, from = tile(w, i);
+            describe(w, &s, b.names[i]);
+            image_copy(&im, &from);
+            if (sink_put(w->sink, &s, &im, &e) != ST_OK)
+                cli_die("%s", e.text);
+        }
+    }
+    unfinished = NULL;
+    if (sink_close(w->sink, &e) != ST_OK)
+        cli_die("%s", e.text);
+}
+
+/* ---- tables ---- */
+
+/* All latents as w+, truncated when psi is not the table's subject. */
+static struct table_sources sources(struct work *w, struct latent_input *in) {
+    struct table_sources s = {0};
+    struct latent_batch b;
+    size_t row = row_of_ws(w);
+    while (next_input(w, in, &b)) {
+        if (s.n + b.n > MAX_SOURCES)
+            cli_die("a table has at most %d rows or columns", MAX_SOURCES);
+        s.ws = xrealloc(s.ws, (size_t)(s.n + b.n) * row * sizeof *s.ws);
+        s.names = xrealloc(s.names, (size_t)(s.n + b.n) * sizeof *s.names);
+        memcpy(s.names + s.n, b.names, (size_t)b.n * sizeof *s.names);
+        if (b.ws)
+            memcpy(s.ws + (size_t)s.n * row, b.ws, (size_t)b.n * row * sizeof *s.ws);
+        else
+            sg2_generate_ws(w->generator, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .labels = w->labels},
+                            s.ws + (size_t)s.n * row);
+        s.n += (int)b.n;
+    }
+    latent_input_close(in);
+    return s;
+}
+
+static const uint8_t *draw_cells(void *context, int n, const float *ws, const uint64_t *names) {
+    struct work *w = context;
+    draw(w, &(struct sg2_latents){.n = n, .ws = ws}, names);
+    return w->pixels;
+}
+
+static void write_table(struct work *w, const struct latent_table *t) {
+    struct error e;
+    struct sheet s = {.width = w->config.res, .height = w->config.res, .channels = w->config.img_channels};
+    struct bytes encoded = {0};
+    int cells = table_cells(t);
+    begin_w(w, cells);
+    w->progress.total = cells;
+    if (table_draw(t, w->batch, draw_cells, w, &s, &e) != ST_OK ||
+        image_encode(&s.picture, o.format ? format_kind[o.format] : image_format_by_name(o.out), (int)o.quality, &encoded, &e) != ST_OK ||
+        file_write_atomic(o.out, encoded.data, encoded.size, &e) != ST_OK)
+        cli_die("%s: %s", o.out, e.text);
+    bytes_free(&encoded);
+    sheet_free(&s);
+}
+
+static uint64_t first_layers(int n) { return n >= 64 ? LATENT_ALL : ((uint64_t)1 << n) - 1; }
+
+static void make_table(struct work *w, struct latent_input *in, const uint64_t *mix, size_t n_mix, const double *amounts, int n_amounts) {
+    const struct sg2_config *c = &w->config;
+    int num_ws = sg2_num_ws(c);
+    struct latent_table t = {.kind = o.mix ? TABLE_MIX : o.directions ? TABLE_MOVE : TABLE_TRUNC, .shape = {num_ws, c->w_dim},
+                             .mask = first_layers(num_ws), .amount = amounts, .n_amount = n_amounts};
+    struct error e;
+    float *mean = NULL;
+    if (o.mix)
+        t.mask = first_layers((7 * num_ws + 9) / 18); /* the field's 0-6 at 1024x1024 */
+    if (o.layers && latent_layers_parse(o.layers, num_ws, &t.mask, &e) != ST_OK)
+        cli_usage("--layers: %s", e.text);
+    if (o.directions && table_read_directions(&t, o.directions, &e) != ST_OK)
+        cli_die("%s", e.text);
+    if (t.kind == TABLE_TRUNC) {
+        t.mask = o.cutoff < 0 ? LATENT_ALL : first_layers((int)o.cutoff);
+        t.amount = w->psi, t.n_amount = w->n_psi;
+        mean = xmalloc((size_t)c->w_dim * sizeof *mean);
+        sg2_tensor_get(sg2_net_find(w->net, "mapping.w_avg"), w->net->state, mean);
+        t.mean.data = mean;
+    }
+    t.rows = sources(w, in);
+    if (o.mix)
+        t.columns = sources(w, open_input(w, mix, n_mix, NULL, 0));
+    write_table(w, &t);
+    free(t.rows.ws);
+    free(t.rows.names);
+    free(t.columns.ws);
+    free(t.columns.names);
+    free(mean);
+    free(t.direction);
+}
+
+/* ---- the command line ---- */
 
 static int by_number(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
     return x < y ? -1 : x > y;
 }
 
-/* Seeds name the samples of a stream or folder, and names must differ. */
-static void check_seeds(const uint64_t *seeds, size_t n) {
-    uint64_t *sorted = xmalloc(n * sizeof *sorted);
-    memcpy(sorted, seeds, n * sizeof *sorted);
-    qsort(sorted, n, sizeof *sorted, by_number);
-    for (size_t i = 0; i < n; i++) {
+/* Parses a list of seeds. They name the samples of a stream or folder, where names must differ. */
+static uint64_t *parse_seeds(const char *option, const char *text, size_t *n, bool differ) {
+    uint64_t *seeds;
+    if (!cli_parse_ranges(text, &seeds, n, MAX_SEEDS))
+        cli_usage("--%s takes numbers and ranges such as 0-99,150, not \"%s\"", option, text);
+    uint64_t *sorted = xmalloc(*n * sizeof *sorted);
+    memcpy(sorted, seeds, *n * sizeof *sorted);
+    qsort(sorted, *n, sizeof *sorted, by_number);
+    for (size_t i = 0; i < *n; i++) {
         if (o.rng == 0 && sorted[i] > UINT32_MAX)
             cli_usage("seed %llu is over 2^32-1, NumPy's limit; --rng philox takes it", (unsigned long long)sorted[i]);
-        if (i && sorted[i] == sorted[i - 1] && !(o.out && sink_is_grid(o.out)))
+        if (i && sorted[i] == sorted[i - 1] && differ)
             cli_usage("seed %llu is given twice", (unsigned long long)sorted[i]);
     }
     free(sorted);
+    return seeds;
 }
 
-static void check_usage(int operands, char **argv) {
-    if (operands > 1 || (operands == 1 && strcmp(argv[0], "-")))
-        cli_usage("takes no operand but \"-\" (latents on stdin), not \"%s\"", argv[0]);
+/* Is the output a video, and of which kind? */
+static bool is_video(struct video_options *v) {
+    *v = (struct video_options){.path = o.out, .kind = VIDEO_Y4M, .fps = o.fps, .full_chroma = o.chroma, .quality = (int)o.quality};
+    bool named = o.out && video_kind_by_name(o.out, &v->kind), picture = o.out && sink_is_grid(o.out);
+    if (o.animate && !(named && v->kind != VIDEO_Y4M))
+        cli_usage("--animate needs --out FILE.png, .apng or .webp");
+    if (o.format == FORMAT_Y4M && named && v->kind != VIDEO_Y4M)
+        cli_usage("--format y4m and --out %s contradict each other", o.out);
+    if (o.format == FORMAT_PPM && !o.out)
+        v->kind = VIDEO_PPM;
+    else if (o.format == FORMAT_Y4M)
+        v->kind = VIDEO_Y4M;
+    else if (!named || (picture && !o.animate))
+        return false;
+    else if (o.format && !(o.animate && format_kind[o.format] == image_format_by_name(o.out)))
+        cli_usage("--format and --out %s contradict each other", o.out);
+    return true;
+}
+
+static void check_usage(const struct work *w, int operands, const struct video_options *video) {
+    bool picture = o.out && sink_is_grid(o.out);
     if (!o.network)
         cli_usage("--network FILE is needed");
     if (o.seeds && operands)
-        cli_usage("--seeds and latents on stdin exclude each other");
-    if (o.grid && (!o.out || !sink_is_grid(o.out)))
-        cli_usage("--grid needs --out FILE.png");
+        cli_usage("--seeds and latents exclude each other");
+    if (o.grid && (!picture || video || is_table(w)))
+        cli_usage("--grid needs --out FILE.png, and is for neither video nor tables");
+    if (!!o.mix + !!o.directions + (w->n_psi > 1) > 1)
+        cli_usage("--mix, --directions and several --trunc are three tables: choose one");
+    if (is_table(w) && (!picture || video))
+        cli_usage("%s makes a table, one picture: --out FILE.png is needed", o.mix ? "--mix" : o.directions ? "--directions" : "several --trunc");
+    if (o.layers && !o.mix && !o.directions)
+        cli_usage("--layers goes with --mix or --directions");
+    if (cli_given("amounts") && !o.directions)
+        cli_usage("--amounts goes with --directions");
+    if (cli_given("fps") && (!video || video->kind == VIDEO_PPM))
+        cli_usage(video ? "PPM frames do not say how fast they are: tell ffmpeg by -framerate" : "--fps is for video: --format y4m or --animate");
+    if (cli_given("chroma") && (!video || video->kind != VIDEO_Y4M))
+        cli_usage("--chroma is for --format y4m");
 }
 
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
-    int first = cli_start(&program, argc, argv);
-    check_usage(argc - first, argv + first);
-    uint64_t *seeds = NULL;
-    size_t n = 0;
-    if (o.seeds && !cli_parse_ranges(o.seeds, &seeds, &n, MAX_SEEDS))
-        cli_usage("--seeds takes numbers and ranges such as 0-99,150, not \"%s\"", o.seeds);
-    if (n)
-        check_seeds(seeds, n);
-    int columns = 0, rows = 0;
+    int first = cli_start(&program, argc, argv), operands = argc - first, n_amounts = 0, columns = 0, rows = 0;
+    struct work w = {0};
+    struct video_options video;
+    uint64_t *seeds = NULL, *mix = NULL;
+    double *amounts = NULL;
+    size_t n = 0, n_mix = 0;
+    if (!cli_parse_floats(o.trunc, -10, 10, &w.psi, &w.n_psi, MAX_NUMBERS))
+        cli_usage("--trunc takes numbers from -10 to 10 such as 0.7, or 0,0.5,1 for a table, not \"%s\"", o.trunc);
+    if (!cli_parse_floats(o.amounts, -1e6, 1e6, &amounts, &n_amounts, MAX_NUMBERS))
+        cli_usage("--amounts takes numbers such as -2,0,2, not \"%s\"", o.amounts);
+    bool moving = is_video(&video), only_look = o.plan || o.profile;
+    check_usage(&w, operands, moving ? &video : NULL);
+    if (o.seeds)
+        seeds = parse_seeds("seeds", o.seeds, &n, !moving && !(o.out && sink_is_grid(o.out)));
+    if (o.mix)
+        mix = parse_seeds("mix", o.mix, &n_mix, false);
     if (o.grid && !cli_parse_size(o.grid, 65500, &columns, &rows))
         cli_usage("--grid takes columns x rows such as 8x4, not \"%s\"", o.grid);
-    bool only_look = o.plan || o.profile;
-    if (!o.seeds && !only_look)
-        cli_need_stream_stdin("latents (NumPy arrays)");
+    for (int i = 0; !o.seeds && !only_look && i < (operands ? operands : 1); i++)
+        if (!operands || !strcmp(argv[first + i], "-"))
+            cli_need_stream_stdin("latents (NumPy arrays)");
     if (!o.out && !only_look)
-        cli_need_binary_stdout("a sample stream (tar)");
+        cli_need_binary_stdout(moving ? "raw video" : "a sample stream (tar)");
 
     struct error e;
     struct checkpoint *file;
     struct device *device;
-    struct sg2_net *net;
-    struct work w = {0};
     if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w.network, &e) != ST_OK ||
-        device_open(&device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, device, &net, &e) != ST_OK)
+        device_open(&device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, device, &w.net, &e) != ST_OK)
         cli_die("%s", e.text);
+    device_use_graphs(device, !o.no_graph);
     w.config = *checkpoint_config(file);
     w.images = checkpoint_images(file);
     w.half = !o.fp32 && !strcmp(device_name(device), "cuda");
@@ -287,16 +412,19 @@ int main(int argc, char **argv) {
     if (o.class != LONG_MIN && o.class >= w.config.c_dim)
         cli_usage(w.config.c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
                   w.config.c_dim - 1);
-    if (o.seeds && w.config.c_dim > 0 && o.class == LONG_MIN)
+    if ((o.seeds || o.mix) && w.config.c_dim > 0 && o.class == LONG_MIN)
         cli_usage("the network has %d classes: say which with --class", w.config.c_dim);
 
     int pixels = w.config.res * w.config.res;
     w.batch = o.batch != LONG_MIN ? (int)o.batch : pixels > BATCH_PIXELS ? 1 : BATCH_PIXELS / pixels > 32 ? 32 : BATCH_PIXELS / pixels;
-    if (n && (size_t)w.batch > n)
+    if (n && (size_t)w.batch > n && !is_table(&w))
         w.batch = (int)n;
-    struct sg2_generator_opt go = {.batch = w.batch, .noise = noise_kind[o.noise], .psi = (float)o.trunc, .cutoff = (int)o.cutoff,
-                                   .half = !o.fp32};
-    if (sg2_generator_create(&w.generator, device, net, &go, &e) != ST_OK)
+    float factors[64];
+    if (o.noise_scale && latent_factors_parse(o.noise_scale, sg2_num_ws(&w.config), factors, &e) != ST_OK)
+        cli_usage("--noise-scale: %s", e.text);
+    struct sg2_generator_opt go = {.batch = w.batch, .noise = noise_kind[o.noise], .psi = w.n_psi > 1 ? 1 : (float)w.psi[0],
+                                   .cutoff = (int)o.cutoff, .noise_scale = o.noise_scale ? factors : NULL, .half = !o.fp32};
+    if (sg2_generator_create(&w.generator, device, w.net, &go, &e) != ST_OK)
         cli_die("%s", e.text);
     if (only_look) {
         if (o.plan)
@@ -309,42 +437,43 @@ int main(int argc, char **argv) {
             for (int i = 0; i < w.batch; i++)
                 w.labels[i] = (int)o.class;
         }
+        atexit(remove_unfinished);
         if (o.save_w) {
-            w.ws = xmalloc((size_t)w.batch * (size_t)sg2_num_ws(&w.config) * (size_t)w.config.w_dim * sizeof *w.ws);
             save_w_name = xasprintf("%s.tmp-%ld", o.save_w, (long)getpid());
-            atexit(remove_unfinished);
             if (!(w.save_w = fopen(save_w_name, "wb")))
                 cli_die("%s: %s", o.save_w, strerror(errno));
         }
+        if (o.save_w || is_table(&w))
+            w.ws = xmalloc((size_t)w.batch * row_of_ws(&w) * sizeof *w.ws);
         w.pixels = xmalloc((size_t)w.batch * (size_t)pixels * (size_t)w.config.img_channels);
-        const struct sink_options so = {.path = o.out, .format = format_kind[o.format], .quality = (int)o.quality, .columns = columns,
-                                        .rows = rows, .depth = 2 * w.batch};
-        if (sink_open(&w.sink, &so, &e) != ST_OK)
-            cli_die("%s", e.text);
+        const struct sink_options so = {.path = o.out, .format = format_kind[o.format], .quality = (int)o.quality,
+                                        .video = moving ? &video : NULL, .columns = columns, .rows = rows, .depth = 2 * w.batch};
+        struct latent_input *in = open_input(&w, seeds, n, argv + first, operands);
         cli_progress_start(&w.progress, "pictures", (int64_t)n);
         double started = cli_seconds();
-        if (o.seeds)
-            from_seeds(&w, seeds, (int64_t)n);
-        else
-            from_stream(&w);
+        if (is_table(&w)) {
+            make_table(&w, in, mix, n_mix, amounts, n_amounts);
+        } else {
+            draw_pictures(&w, in, &so);
+            latent_input_close(in);
+        }
         double spent = cli_seconds() - started;
-        if (sink_close(w.sink, &e) != ST_OK)
-            cli_die("%s", e.text);
         cli_progress_end(&w.progress);
         if (w.save_w && (fclose(w.save_w) != 0 || rename(save_w_name, o.save_w) != 0))
             cli_die("%s: %s", o.save_w, strerror(errno));
-        double flops = program_get_info(sg2_generator_program(w.generator)).flops / w.batch;
+        double flops = program_get_info(sg2_generator_program(w.generator)).flops / sg2_generator_batch(w.generator);
         cli_info("%lld pictures in %.1f s: %.1f a second, %.1f GFLOP/s", (long long)w.progress.done, spent,
                  (double)w.progress.done / spent, (double)w.progress.done * flops / spent * 1e-9);
     }
     sg2_generator_free(w.generator);
-    sg2_net_free(net);
+    sg2_net_free(w.net);
     device_close(device);
     free(seeds);
+    free(mix);
+    free(amounts);
+    free(w.psi);
     free(w.labels);
     free(w.ws);
     free(w.pixels);
-    free(w.z);
-    free(w.names);
     return cli_finish(EXIT_OK);
 }

@@ -21,6 +21,7 @@
 #define CFGS "auto|stylegan2|paper256|paper512|paper1024"
 #define PIPES "blit|geom|color|filter|noise|cutout|bg|bgc|bgcf|bgcfn|bgcfnc"
 enum { AUG_NONE, AUG_ADA, AUG_FIXED };
+enum { PICTURES_AUTO, PICTURES_DEVICE, PICTURES_HOST };
 static const char *const cfg_name[] = {"auto", "stylegan2", "paper256", "paper512", "paper1024"};
 static const char *const pipe_name[] = {"blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"};
 
@@ -28,8 +29,8 @@ static struct {
     const char *data, *out, *resume, *device, *grid;
     long size, batch, channel_max, map_depth, mbstd, z_dim, w_dim, r1_interval, pl_interval, epochs, snap, keep, freezed, seed, threads;
     double gamma, glr, dlr, fmaps, ema_kimg, ema_rampup, pl_weight, mix, p, target, ada_kimg, kimg, tick, checkpoint;
-    int cfg, noise, aug, pipe;
-    bool cond, mirror, full, fp32, dry_run, plan, profile;
+    int cfg, noise, aug, pipe, pictures;
+    bool cond, mirror, full, fp32, no_graph, dry_run, plan, profile;
 } o = {.device = "auto", .size = LONG_MIN, .batch = LONG_MIN, .channel_max = LONG_MIN, .map_depth = LONG_MIN, .mbstd = LONG_MIN,
        .z_dim = LONG_MIN, .w_dim = LONG_MIN, .r1_interval = LONG_MIN, .pl_interval = LONG_MIN, .epochs = LONG_MIN, .snap = 50,
        .gamma = NAN, .glr = NAN, .dlr = NAN, .fmaps = NAN, .ema_kimg = NAN, .ema_rampup = NAN, .pl_weight = NAN, .mix = NAN, .p = NAN,
@@ -80,7 +81,9 @@ static const struct cli_option options[] = {
     {0, "checkpoint", "SECONDS", CLI_FLOAT, &o.checkpoint, 0, 1e6, "rewrite the checkpoint at the first tick after so long"},
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "tiles of the grids; default by size of the pictures"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
+    {0, "pictures", "auto|device|host", CLI_CHOICE, &o.pictures, 0, 0, "where decoded pictures are kept; auto = on a GPU when they fit half of its free memory"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
+    {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {'n', "dry-run", NULL, CLI_FLAG, &o.dry_run, 0, 0, "check everything, print the settings as JSON, write nothing"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of each phase, write nothing"},
@@ -109,6 +112,7 @@ struct training {
     struct run *run;
     struct trainer *trainer;
     struct loader *loader;
+    bool held;           /* pictures lie on the device once they were shown */
     struct grid *grid;
     int64_t position;    /* of the sampler */
     double seconds;      /* trained before this process */
@@ -298,8 +302,28 @@ static void start_state(struct training *t) {
     free(report);
 }
 
-static void train(struct training *t) {
+/* One batch: pixels, or numbers of pictures on the device and the pixels of those that are shown for the first time. */
+static void one_step(struct training *t) {
+    const uint8_t *pixels;
+    const int *labels;
+    const int64_t *numbers;
+    const bool *fresh;
     struct error e;
+    if (loader_next(t->loader, &pixels, &labels, &e) != ST_OK)
+        cli_die("%s: %s", o.data, e.text);
+    if (!t->held) {
+        trainer_step(t->trainer, pixels, labels, NULL);
+        return;
+    }
+    int64_t picture = (int64_t)t->config.net.res * t->config.net.res * t->config.net.img_channels;
+    loader_numbers(t->loader, &numbers, &fresh);
+    for (int i = 0; i < t->config.batch; i++)
+        if (fresh[i])
+            trainer_hold_picture(t->trainer, numbers[i], pixels + i * picture);
+    trainer_step_held(t->trainer, numbers, labels, NULL);
+}
+
+static void train(struct training *t) {
     int64_t images = trainer_images(t->trainer), last = images;
     if (images == 0)
         write_snapshot(t); /* what it starts from */
@@ -307,11 +331,7 @@ static void train(struct training *t) {
     struct cli_progress progress;
     cli_progress_start(&progress, "pictures", t->total - images);
     while (images < t->total) {
-        const uint8_t *pixels;
-        const int *labels;
-        if (loader_next(t->loader, &pixels, &labels, &e) != ST_OK)
-            cli_die("%s: %s", o.data, e.text);
-        trainer_step(t->trainer, pixels, labels, NULL);
+        one_step(t);
         t->position = loader_position(t->loader);
         images = trainer_images(t->trainer);
         cli_progress_add(&progress, t->config.batch);
@@ -355,6 +375,7 @@ static void open_all(struct training *t) {
     struct error e;
     if (store_open(&t->store, o.data, &e) != ST_OK || device_open(&t->device, o.device, (int)o.threads, &e) != ST_OK)
         cli_die("%s", e.text);
+    device_use_graphs(t->device, !o.no_graph);
     choose_size(t);
     make_config(t);
     grid_default_size(t->config.net.res, &t->columns, &t->rows);
@@ -368,6 +389,20 @@ static void open_all(struct training *t) {
     if (store_decode(t->store, t->size, 0, &first, &e) != ST_OK)
         cli_die("%s: %s", o.data, e.text);
     image_free(&first);
+}
+
+/* On a GPU a picture is uploaded when it is first shown and stays, if all of them fit beside the training. */
+static void place_pictures(struct training *t) {
+    struct error e;
+    int64_t n = store_get_meta(t->store)->length, bytes = n * t->config.net.res * t->config.net.res * t->config.net.img_channels;
+    bool cuda = !strcmp(device_name(t->device), "cuda");
+    t->held = o.pictures == PICTURES_DEVICE ||
+              (o.pictures == PICTURES_AUTO && cuda && bytes <= device_available_bytes(t->device) / 2);
+    if (o.plan)
+        printf("pictures: %lld, %.1f MiB, %s\n", (long long)n, (double)bytes / 1048576.0,
+               t->held ? "kept on the device once shown" : "uploaded batch by batch");
+    else if (t->held && !o.dry_run && !o.profile && trainer_hold(t->trainer, n, &e) != ST_OK)
+        cli_die("%s: %s (--pictures host uploads them batch by batch)", o.data, e.text);
 }
 
 int main(int argc, char **argv) {
@@ -387,6 +422,7 @@ int main(int argc, char **argv) {
     if (trainer_create(&t.trainer, t.device, &t.config, &e) != ST_OK)
         cli_die("%s", e.text);
     start_state(&t);
+    place_pictures(&t);
 
     char *settings = provenance_settings(&t.config, t.device, t.total, t.data);
     if (only_look) {
@@ -399,7 +435,7 @@ int main(int argc, char **argv) {
     } else {
         char *config = run_path(t.run, "config.json"), *reals = run_path(t.run, "reals.png");
         const struct loader_options lo = {.size = t.size, .batch = t.config.batch, .seed = t.config.seed, .position = t.position,
-                                          .labels = t.config.net.c_dim > 0, .threads = (int)o.threads, .cache = -1};
+                                          .labels = t.config.net.c_dim > 0, .threads = (int)o.threads, .held = t.held, .cache = -1};
         if (file_write_atomic(config, settings, strlen(settings), &e) != ST_OK ||
             run_start_logs(t.run, trainer_images(t.trainer), &t.seconds, &e) != ST_OK ||
             grid_create(&t.grid, t.device, trainer_g_ema(t.trainer), t.store, t.size, t.columns, t.rows, t.config.seed,

@@ -10,6 +10,7 @@
 
 struct report {
     int checked, failed;
+    bool silent; /* count only */
 };
 
 /* Prints "ok|FAIL name  max relative error  tolerance" and counts. Relative error of a tensor: max |got - want| / max |want|

@@ -10,7 +10,7 @@
 
 #include "common/base/mem.h"
 #include "common/metrics/inception.h"
-#include "tests/check.h"
+#include "tests/check_graph.h"
 
 static bool recognises(const struct safetensors *s) {
     return safetensors_find(s, "in.img0_chw") && safetensors_find(s, "out.img0.2048");
@@ -116,14 +116,11 @@ static void check_picture(const struct safetensors *s, struct report *r, struct 
 static void run(const struct safetensors *s, struct report *r) {
     char path[64];
     snprintf(path, sizeof path, "/tmp/facemill-inception-%ld.safetensors", (long)getpid());
-    struct device *device = NULL;
     struct inception *net = NULL;
     struct error e;
     enum status st = write_weights(path, &e);
     if (st == ST_OK)
-        st = device_open(&device, "cpu", 0, &e);
-    if (st == ST_OK)
-        st = inception_open(&net, path, device, 1, &e);
+        st = inception_open(&net, path, check_device(), 1, &e);
     unlink(path);
     if (st != ST_OK)
         report_verdict(r, "inception", false, "%s", e.text);
@@ -136,8 +133,6 @@ static void run(const struct safetensors *s, struct report *r) {
         check_picture(s, r, net, i, t);
     }
     inception_close(net);
-    if (device)
-        device_close(device);
 }
 
 const struct check check_inception = {"Inception", recognises, run};

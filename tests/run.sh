@@ -7,23 +7,27 @@ set -uo pipefail
 cd "$(dirname "$0")/.."
 export BUILD=${BUILD:-build} SAN_BUILD=${SAN_BUILD:-build/san} FACEMILL_MODELS=${FACEMILL_MODELS:-$PWD/models}
 pattern=${1:-*}
-passed=0 failed=0 skipped=0
+passed=0 failed=0 skipped=0 failures=
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 # dlib, oneDNN and OpenBLAS keep caches until exit; everything else that leaks is ours.
 export LSAN_OPTIONS="suppressions=$PWD/tests/lsan.supp:print_suppressions=0" ASAN_OPTIONS=detect_leaks=1 UBSAN_OPTIONS=print_stacktrace=1
 
-# Counts ok/not-ok lines of a log by two awk patterns; a run that failed without saying which counts as one failure.
+# Counts ok/not-ok lines of a log by two patterns (cmocka says each failure twice); a run that failed without saying which counts as one.
 tally() { # name status log ok-pattern bad-pattern
     local ok bad skip
-    ok=$(grep -cE "$4" "$3") bad=$(grep -cE "$5" "$3") skip=$(grep -cE '^ok .*# skip' "$3")
+    ok=$(grep -cE "$4" "$3") bad=$(grep -E "$5" "$3" | sort -u | wc -l) skip=$(grep -cE '^ok .*# skip' "$3")
     ok=$((ok - skip)) skipped=$((skipped + skip))
     [ "$2" -ne 0 ] && [ "$bad" -eq 0 ] && bad=1
     [ "$2" -eq 0 ] && [ $((ok + skip)) -eq 0 ] && bad=1 # ran nothing
     passed=$((passed + ok)) failed=$((failed + bad))
     printf '%-34s %4d passed %3d failed  %3ds%s\n' "$1" "$ok" "$bad" "$SECONDS" "$([ "$skip" -eq 0 ] || echo "  $skip skipped")"
     if [ "$skip" -gt 0 ]; then grep -E '^ok .*# skip' "$3" | sed 's/^/    | /'; fi
-    if [ "$bad" -gt 0 ]; then tail -n 60 "$3" | sed 's/^/    | /'; fi
+    if [ "$bad" -gt 0 ]; then
+        tail -n 60 "$3" | sed 's/^/    | /'
+        failures+=$(grep -E -B 4 -A 8 "$5" "$3" | head -n 60 | sed "s/^/$1: /" || :)$'\n'
+        [ "$2" -eq 0 ] || failures+="$1: exit status $2, last line: $(tail -n 1 "$3")"$'\n'
+    fi
 }
 match() { case $1 in $pattern) return 0 ;; *) return 1 ;; esac }
 
@@ -35,7 +39,7 @@ for build in "$BUILD" "$SAN_BUILD"; do
         match "$name" && [ -x "$t" ] || continue
         SECONDS=0
         OMP_WAIT_POLICY=passive CMOCKA_MESSAGE_OUTPUT=stdout timeout 600 "$t" >"$logs/log" 2>&1
-        tally "$name$tag" $? "$logs/log" '^\[       OK \]' '^\[  FAILED  \] [a-zA-Z_]+[^:]*$'
+        tally "$name$tag" $? "$logs/log" '^\[       OK \]' '^\[  FAILED  \] [a-zA-Z_][a-zA-Z0-9_]*$'
     done
 done
 for f in tests/reference/*.safetensors; do
@@ -57,7 +61,7 @@ programs() { # BUILD TAG: the program tests of that build
         name=$(basename "$t" .bats)
         match "$name" || continue
         # under the sanitizers, the programs that take untrusted bytes; training and scoring have their unit tests there
-        [ -z "$2" ] || case $name in manners | formats | face-* | pack-lmdb | sg2-gen) ;; *) continue ;; esac
+        [ -z "$2" ] || case $name in manners | formats | face-* | pack-lmdb | sg2-gen* | networks | sg2-convert) ;; *) continue ;; esac
         SECONDS=0
         BUILD=$1 timeout 1200 bats --tap "$t" >"$logs/log" 2>&1
         tally "$name$2" $? "$logs/log" '^ok ' '^not ok '
@@ -65,5 +69,7 @@ programs() { # BUILD TAG: the program tests of that build
 }
 programs "$BUILD" ''
 programs "$SAN_BUILD" ' (sanitized)'
+# once more at the end, where a log that was cut still has them
+[ -z "$failures" ] || printf '\nWhat failed:\n%s' "$failures"
 printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
 [ "$failed" -eq 0 ] && [ "$passed" -gt 0 ]

@@ -139,6 +139,8 @@ void cli_catch_stop(void); /* SIGINT, SIGTERM (a second one kills at once), SIGU
 bool cli_parse_int(const char *text, long min, long max, long *value);
 bool cli_parse_float(const char *text, double min, double max, double *value);
 bool cli_parse_size(const char *text, int max, int *width, int *height); /* "8x4", both 1 .. max */
+/* "-1,0,2.5" into a new array (caller frees) of *n numbers; false when malformed, out of range, or n over limit. */
+bool cli_parse_floats(const char *text, double min, double max, double **values, int *n, int limit);
 /* "0-9,85,100-120" into a new array (caller frees) of *n values in the order given; false when malformed or n over limit. */
 bool cli_parse_ranges(const char *text, uint64_t **values, size_t *n, size_t limit);
 

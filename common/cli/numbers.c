@@ -32,6 +32,27 @@ bool cli_parse_float(const char *text, double min, double max, double *value) {
     return true;
 }
 
+bool cli_parse_floats(const char *text, double min, double max, double **values, int *n, int limit) {
+    *values = NULL;
+    *n = 0;
+    for (const char *p = text;; p++) {
+        char word[64];
+        size_t size = strcspn(p, ",");
+        snprintf(word, sizeof word, "%.*s", (int)(size < sizeof word ? size : sizeof word), p);
+        *values = xrealloc(*values, (size_t)(*n + 1) * sizeof **values);
+        if (*n == limit || size >= sizeof word || !cli_parse_float(word, min, max, &(*values)[*n]))
+            break;
+        ++*n;
+        p += size;
+        if (!*p)
+            return true;
+    }
+    free(*values);
+    *values = NULL;
+    *n = 0;
+    return false;
+}
+
 bool cli_parse_size(const char *text, int max, int *width, int *height) {
     char left[16];
     size_t n = strcspn(text, "x");

@@ -22,6 +22,7 @@ extern char *mdb_version(int *major, int *minor, int *patch) WEAK;
 extern char *openblas_get_config(void) WEAK;
 extern void *tjInitDecompress(void) WEAK;
 extern void face_models_open(void) WEAK;
+extern void device_print_version(FILE *out) WEAK; /* common/engine/device.h: programs that compute */
 struct dnnl_version_numbers { /* the head of oneDNN's dnnl_version_t */
     int major, minor, patch;
 };
@@ -89,5 +90,8 @@ void cli__print_version(FILE *out) {
     fprintf(out, "%s%s%s", __builtin_cpu_supports("avx2") ? ", avx2" : "", __builtin_cpu_supports("fma") ? ", fma" : "",
             __builtin_cpu_supports("avx512f") ? ", avx512" : "");
 #endif
-    fprintf(out, "\ncompiler: gcc %s\n", __VERSION__);
+    fputc('\n', out);
+    if (device_print_version)
+        device_print_version(out);
+    fprintf(out, "compiler: gcc %s\n", __VERSION__);
 }

@@ -7,27 +7,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/installed.h"
 #include "common/base/mem.h"
 #include "common/engine/engine.h"
-
-/* $FACEMILL_PLUGIN, or ../lib/facemill-cuda.so from the program's folder. Caller frees. */
-static char *plugin_path(void) {
-    const char *given = getenv("FACEMILL_PLUGIN");
-    if (given && *given)
-        return xstrdup(given);
-    return installed_path("lib/facemill-cuda.so");
-}
+#include "common/engine/plugin.h"
 
 static enum status open_plugin(struct device *d, struct error *e) {
-    enum status st = ST_OK;
     char *path = plugin_path();
-    d->plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    if (!d->plugin)
-        st = st_fail(e, "device cuda: %s (set FACEMILL_PLUGIN to the plugin, or use --device cpu)", dlerror());
-    else if (!(d->backend = dlsym(d->plugin, "facemill_backend")))
+    enum status st = plugin_open(&d->plugin, path, e);
+    if (st == ST_OK && !(d->backend = dlsym(d->plugin, "facemill_backend")))
         st = st_fail(e, "device cuda: %s is not a facemill plugin", path);
-    else if (d->backend->version != BACKEND_VERSION)
+    else if (st == ST_OK && d->backend->version != BACKEND_VERSION)
         st = st_fail(e, "device cuda: %s has interface version %d, this program %d: rebuild the plugin", path,
                      d->backend->version, BACKEND_VERSION);
     free(path);
@@ -88,6 +77,26 @@ const char *device_name(const struct device *d) { return d->backend->name; }
 const char *device_description(const struct device *d) { return d->backend->description(d->context); }
 void device_sync(struct device *d) { d->backend->sync(d->context); }
 int64_t device_peak_bytes(const struct device *d) { return d->peak_bytes; }
+int64_t device_available_bytes(const struct device *d) { return d->backend->available(d->context); }
+void device_use_graphs(struct device *d, bool on) { d->eager = !on; }
+
+void device_print_version(FILE *out) {
+    struct device d = {0};
+    struct error e;
+    const char *prefix = "device cuda: ";
+    if (open_plugin(&d, &e) != ST_OK) {
+        fprintf(out, "CUDA: none (%s)\n", e.text + (strncmp(e.text, prefix, strlen(prefix)) ? 0 : strlen(prefix)));
+    } else {
+        fprintf(out, "CUDA: device code %s; ", d.backend->code);
+        if (d.backend->open(&d.context, 1, &e) == ST_OK) {
+            fprintf(out, "%s\n", d.backend->description(d.context));
+            d.backend->close(d.context);
+        } else
+            fprintf(out, "no GPU (%s)\n", e.text + (strncmp(e.text, prefix, strlen(prefix)) ? 0 : strlen(prefix)));
+    }
+    if (d.plugin)
+        dlclose(d.plugin);
+}
 
 void *device_alloc(struct device *d, int64_t bytes) {
     void *p = d->backend->alloc(d->context, bytes > 0 ? bytes : 1);

@@ -8,6 +8,7 @@
 #ifndef FACEMILL_DEVICE_H
 #define FACEMILL_DEVICE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -30,6 +31,12 @@ const char *device_name(const struct device *d);        /* "cpu" or "cuda" */
 const char *device_description(const struct device *d); /* "2 threads, oneDNN 2.6.3, OpenBLAS 0.3.21" */
 void device_sync(struct device *d);                     /* until everything queued is done */
 int64_t device_peak_bytes(const struct device *d);      /* largest memory held at once */
+int64_t device_available_bytes(const struct device *d); /* what could still be allocated, about */
+/* Where the backend can (CUDA), a program is captured at its second run and replayed from then on. false: every run launches its
+ * kernels one by one, which gives the same bits, slower, and is what one wants to debug. The CPU has nothing to capture. */
+void device_use_graphs(struct device *d, bool on);
+/* One line for --version: what device code the CUDA plugin holds, and the GPU found; or why there is none. */
+void device_print_version(FILE *out);
 
 /* Zero-filled, aligned to 256 bytes. */
 struct buffer *buffer_create(struct device *d, int64_t bytes, const char *name);

@@ -19,6 +19,7 @@ static void dry_free(void *context, void *p) { (void)context, (void)p; }
 static void dry_write(void *context, void *to, const void *from, int64_t bytes) { (void)context, (void)to, (void)from, (void)bytes; }
 static void dry_read(void *context, void *to, const void *from, int64_t bytes) { (void)context, (void)to, (void)from, (void)bytes; }
 static void dry_copy(void *context, void *to, const void *from, int64_t bytes) { (void)context, (void)to, (void)from, (void)bytes; }
+static int64_t dry_available(void *context) { (void)context; return INT64_MAX; }
 static void dry_sync(void *context) { (void)context; }
 static const char *dry_description(void *context) { (void)context; return "nothing is computed"; }
 
@@ -38,7 +39,8 @@ static const struct kernel dry_kernel = {dry_prepare, dry_run, NULL};
 #define ENTRY_EFFECT &dry_kernel
 #define OP(name, inputs, kind, differentiable) ENTRY_##kind,
 static const struct backend dry = {
-    .version = BACKEND_VERSION, .name = "dry", .sums = true, .description = dry_description, .alloc = dry_alloc, .free = dry_free, .write = dry_write,
+    .version = BACKEND_VERSION, .name = "dry", .sums = true, .description = dry_description, .alloc = dry_alloc, .free = dry_free,
+    .available = dry_available, .write = dry_write,
     .read = dry_read, .copy = dry_copy, .sync = dry_sync, .close = free, .kernels = {
 #include "common/engine/ops.def"
     }};

@@ -42,6 +42,7 @@ struct device {
     uint8_t *arena;
     int64_t arena_bytes;
     int generation;
+    bool eager; /* no capturing */
     int64_t held_bytes, peak_bytes;
 };
 

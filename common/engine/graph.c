@@ -581,6 +581,13 @@ tensor *to_u8(struct graph *g, tensor *x) {
     return node(g, OP_to_u8, DT_U8, x->ndim, x->dim, 1, IN(x));
 }
 
+tensor *take(struct graph *g, tensor *table, tensor *index) {
+    GRAPH_CHECK(table->ndim == 4 && table->dtype == DT_U8 && index->ndim == 1 && index->dtype == DT_I64,
+                "take from %s by %s: a table is U8 [N,H,W,C], an index I64 [B]", shape_text(table), shape_text(index));
+    int64_t d[4] = {index->dim[0], table->dim[1], table->dim[2], table->dim[3]};
+    return node(g, OP_take, DT_U8, 4, d, 2, IN(table, index));
+}
+
 static tensor *draw(struct graph *g, enum op op, tensor *key, uint32_t use, int ndim, const int64_t *dim) {
     GRAPH_CHECK(key->dtype == DT_U64 && (tensor_count(key) == 2 || (key->ndim == 2 && key->dim[0] == dim[0] && key->dim[1] == 2)),
                 "%s: key %s is neither U64 [2] nor U64 [%lld,2]", op_name(op), shape_text(key), (long long)dim[0]);

@@ -169,6 +169,10 @@ tensor *avgpool2d(struct graph *g, tensor *x, int size, int stride, int pad);
 /* Inference only: 8-bit pixels, U8, of a picture in [-1,1]. */
 tensor *to_u8(struct graph *g, tensor *x);
 
+/* Inference only: y[b] = table[index[b]], or, where index[b] < 0, table[-1 - index[b]] with its columns mirrored. table: U8
+ * [N,H,W,C]; index: I64 [B]; a number outside the table gives zeros. U8 [B,H,W,C]. */
+tensor *take(struct graph *g, tensor *table, tensor *index);
+
 /* Philox numbers keyed by (seed, first image index + n, use) for row n of dim[0] (common/rng/philox.h). key: U64 [2] =
  * {seed, index of row 0}, or U64 [dim[0],2] = {seed, index} of each row; in a buffer, so it can change from run to run. F32. */
 tensor *random_normal(struct graph *g, tensor *key, uint32_t use, int ndim, const int64_t *dim);

@@ -164,14 +164,14 @@ static void make_ready(struct program *p) {
 void program_run(struct program *p) {
     const struct backend *b = p->device->backend;
     make_ready(p);
-    if (!p->captured && b->capture_begin && p->runs > 0 && !p->capture_failed) {
+    if (!p->captured && b->capture_begin && p->runs > 0 && !p->device->eager && !p->capture_failed) {
         if (b->capture_begin(p->device->context, NULL) == ST_OK) {
             launch(p, p->n_constant, p->n);
             p->capture_failed = b->capture_end(p->device->context, &p->captured, NULL) != ST_OK;
         } else
             p->capture_failed = true;
     }
-    if (p->captured)
+    if (p->captured && !p->device->eager)
         b->replay(p->device->context, p->captured);
     else
         launch(p, p->n_constant, p->n);

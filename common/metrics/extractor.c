@@ -47,6 +47,7 @@ static enum status open_inception(struct extractor *x, const struct extractor_op
         st = device_open(&x->device, o->device ? o->device : "cpu", o->threads, e);
     if (st != ST_OK)
         return st;
+    device_use_graphs(x->device, !o->no_graph);
     x->batch = o->batch ? o->batch : strcmp(device_name(x->device), "cpu") ? 64 : 8;
     st = inception_open(&x->inception, path, x->device, x->batch, e);
     if (st != ST_OK)

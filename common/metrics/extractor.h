@@ -21,6 +21,7 @@ struct extractor_options {
     enum extractor_kind kind;
     const char *weights; /* Inception's weight file, NULL = look for it (inception_find) */
     const char *device;  /* "cpu", "cuda", "auto"; dlib-face always runs on the CPU */
+    bool no_graph;       /* launch a GPU's kernels one by one */
     int threads;         /* at least 1 */
     int batch;           /* 0 = what suits the device */
 };

@@ -1,5 +1,5 @@
 /* inception.c - see inception.h. 5.7 GMAC a picture, 94 convolutions, 23.9 million weights. */
-#include "common/metrics/inception.h"
+#include "common/metrics/inception_internal.h"
 
 #include <assert.h>
 #include <math.h>
@@ -11,13 +11,9 @@
 
 #include "common/base/installed.h"
 #include "common/base/mem.h"
-#include "common/engine/graph.h"
-#include "common/store/safetensors.h"
-#include "common/store/torch_pickle.h"
 
 #define WEIGHTS_NAME "pt_inception-2015-12-05-6726825d"
 #define BN_EPSILON 1e-3
-#define MAX_BUFFERS 256
 
 enum { BLOCK0, BLOCK1, BLOCK2, POOL, LOGITS_UNBIASED, LOGITS, OUTPUTS };
 static const int output_size[OUTPUTS] = {64, 192, 768, INCEPTION_FEATURES, INCEPTION_CLASSES, INCEPTION_CLASSES};
@@ -27,7 +23,7 @@ struct inception {
     int batch;
     char hash[SHA256_HEX];
     struct buffer *input, *output[OUTPUTS];
-    struct buffer *weights[MAX_BUFFERS];
+    struct buffer *weights[INCEPTION_MAX_BUFFERS];
     int n_weights;
     struct program *program;
     float *host; /* [batch, 299, 299, 3] and, later, results */
@@ -35,12 +31,7 @@ struct inception {
 
 /* ---- weights: from either kind of file ---- */
 
-struct weights {
-    struct safetensors *safe; /* one of the two */
-    struct torch_file *torch;
-};
-
-static enum status weights_open(struct weights *w, const char *path, struct error *e) {
+enum status inception__weights_open(struct inception__weights *w, const char *path, struct error *e) {
     uint8_t head[16] = {0};
     FILE *f = fopen(path, "rb");
     if (!f)
@@ -50,14 +41,14 @@ static enum status weights_open(struct weights *w, const char *path, struct erro
     return torch_detect(head, n) ? torch_open(&w->torch, path, e) : safetensors_open(&w->safe, path, e);
 }
 
-static void weights_close(struct weights *w) {
+void inception__weights_close(struct inception__weights *w) {
     safetensors_close(w->safe);
     torch_close(w->torch);
 }
 
 /* Tensor NAME, which must have exactly these dimensions (0 = any), as float. NULL and an error when it is not so. */
-__attribute__((format(printf, 4, 5))) static float *weights_get(const struct weights *w, int64_t dim[4], struct error *e,
-                                                                const char *format, ...) {
+__attribute__((format(printf, 4, 5))) static float *weights_get(const struct inception__weights *w, int64_t dim[4],
+                                                                struct error *e, const char *format, ...) {
     char name[128];
     va_list args;
     va_start(args, format);
@@ -87,30 +78,25 @@ __attribute__((format(printf, 4, 5))) static float *weights_get(const struct wei
 
 /* ---- the graph ---- */
 
-struct builder {
-    struct inception *net;
-    struct graph *g;
-    struct weights weights;
-    struct error *e;
-    bool failed; /* a weight was missing; shapes go on being right, nothing is run */
-};
-
-static tensor *weight(struct builder *b, const float *data, const char *name, int ndim, const int64_t *dim) {
+tensor *inception__weight(struct inception__builder *b, const float *data, const char *name, int ndim, const int64_t *dim) {
     int64_t n = 1;
     for (int i = 0; i < ndim; i++)
         n *= dim[i];
-    assert(b->net->n_weights < MAX_BUFFERS);
-    struct buffer *buffer = buffer_create(b->net->device, n * 4, name);
-    b->net->weights[b->net->n_weights++] = buffer;
-    buffer_write(buffer, 0, data, n * 4);
-    tensor *t = graph_input_shape(b->g, buffer, 0, DT_F32, name, ndim, dim);
+    assert(b->next < INCEPTION_MAX_BUFFERS);
+    struct buffer **buffer = &b->buffers[b->next++];
+    if (b->next > *b->n_buffers) {
+        *buffer = buffer_create(b->device, n * 4, name);
+        *b->n_buffers = b->next;
+        buffer_write(*buffer, 0, data, n * 4);
+    }
+    tensor *t = graph_input_shape(b->g, *buffer, 0, DT_F32, name, ndim, dim);
     graph_mark_constant(t);
     return t;
 }
 
 /* relu(batchnorm(conv(x))), the normalisation folded: w' = w*gamma/sqrt(var + eps), bias = beta - mean*gamma/sqrt(var + eps). The file
  * has [K,C,R,S], the engine wants [K,R,S,C]. same: padded so that the size stays (at stride 1). */
-static tensor *conv(struct builder *b, tensor *x, const char *name, int K, int stride, bool same) {
+tensor *inception__conv(struct inception__builder *b, tensor *x, const char *name, int K, int stride, bool same) {
     if (b->failed)
         return x;
     int64_t C = x->dim[3], dim[4] = {K, C, 0, 0}, vector[4] = {K, -1};
@@ -131,8 +117,8 @@ static tensor *conv(struct builder *b, tensor *x, const char *name, int K, int s
                 for (int64_t rs = 0; rs < RS; rs++)
                     folded[(k * RS + rs) * C + c] = (float)(w[(k * C + c) * RS + rs] * factor);
         }
-        tensor *kernel = weight(b, folded, name, 4, (int64_t[]){K, R, S, C});
-        tensor *offset = weight(b, bias, "bias", 1, (int64_t[]){K});
+        tensor *kernel = inception__weight(b, folded, name, 4, (int64_t[]){K, R, S, C});
+        tensor *offset = inception__weight(b, bias, "bias", 1, (int64_t[]){K});
         y = conv2d(b->g, x, kernel, stride, same ? (int)(R / 2) : 0, same ? (int)(S / 2) : 0);
         y = lrelu(b->g, add(b->g, y, offset), 0.0f);
         free(folded);
@@ -146,18 +132,18 @@ static tensor *conv(struct builder *b, tensor *x, const char *name, int K, int s
     return y;
 }
 
-static tensor *block(struct builder *b, tensor *x, const char *name, const char *branch, int K, int stride, bool same) {
+static tensor *block(struct inception__builder *b, tensor *x, const char *name, const char *branch, int K, int stride, bool same) {
     char full[64];
     snprintf(full, sizeof full, "%s.%s", name, branch);
-    return conv(b, x, full, K, stride, same);
+    return inception__conv(b, x, full, K, stride, same);
 }
 
-static tensor *join(struct builder *b, tensor **part, int n) {
+static tensor *join(struct inception__builder *b, tensor **part, int n) {
     return b->failed ? part[0] : concat(b->g, part, n, 3);
 }
 
 /* 35 x 35 */
-static tensor *mixed5(struct builder *b, tensor *x, const char *name, int pool) {
+tensor *inception__mixed5(struct inception__builder *b, tensor *x, const char *name, int pool) {
     tensor *p[4];
     p[0] = block(b, x, name, "branch1x1", 64, 1, true);
     p[1] = block(b, x, name, "branch5x5_1", 48, 1, true);
@@ -165,12 +151,13 @@ static tensor *mixed5(struct builder *b, tensor *x, const char *name, int pool) 
     p[2] = block(b, x, name, "branch3x3dbl_1", 64, 1, true);
     p[2] = block(b, p[2], name, "branch3x3dbl_2", 96, 1, true);
     p[2] = block(b, p[2], name, "branch3x3dbl_3", 96, 1, true);
-    p[3] = block(b, avgpool2d(b->g, x, 3, 1, 1), name, "branch_pool", pool, 1, true);
+    p[3] = b->differentiable ? inception__soft_avgpool(b, x) : avgpool2d(b->g, x, 3, 1, 1);
+    p[3] = block(b, p[3], name, "branch_pool", pool, 1, true);
     return join(b, p, 4);
 }
 
 /* 17 x 17; wide: channels of the factorised 7 x 7 */
-static tensor *mixed6(struct builder *b, tensor *x, const char *name, int wide) {
+static tensor *mixed6(struct inception__builder *b, tensor *x, const char *name, int wide) {
     tensor *p[4];
     p[0] = block(b, x, name, "branch1x1", 192, 1, true);
     p[1] = block(b, x, name, "branch7x7_1", wide, 1, true);
@@ -186,7 +173,7 @@ static tensor *mixed6(struct builder *b, tensor *x, const char *name, int wide) 
 }
 
 /* 8 x 8 */
-static tensor *mixed7(struct builder *b, tensor *x, const char *name, bool max) {
+static tensor *mixed7(struct inception__builder *b, tensor *x, const char *name, bool max) {
     tensor *p[4], *pair[2], *t;
     p[0] = block(b, x, name, "branch1x1", 320, 1, true);
     t = block(b, x, name, "branch3x3_1", 384, 1, true);
@@ -203,7 +190,7 @@ static tensor *mixed7(struct builder *b, tensor *x, const char *name, bool max) 
     return join(b, p, 4);
 }
 
-static void emit(struct builder *b, int which, tensor *x) {
+static void emit(struct inception__builder *b, int which, tensor *x) {
     if (b->failed)
         return;
     int64_t n = b->net->batch, size = output_size[which];
@@ -212,21 +199,21 @@ static void emit(struct builder *b, int which, tensor *x) {
     assign(b->g, graph_input(b->g, b->net->output[which], 0, DT_F32, "out", 2, (int)n, (int)size), x);
 }
 
-static void build(struct builder *b) {
+static void build(struct inception__builder *b) {
     struct graph *g = b->g;
     tensor *p[3], *x = graph_input(g, b->net->input, 0, DT_F32, "pictures", 4, b->net->batch, INCEPTION_SIDE, INCEPTION_SIDE, 3);
-    x = conv(b, x, "Conv2d_1a_3x3", 32, 2, false);  /* 149 */
-    x = conv(b, x, "Conv2d_2a_3x3", 32, 1, false);  /* 147 */
-    x = conv(b, x, "Conv2d_2b_3x3", 64, 1, true);
+    x = inception__conv(b, x, "Conv2d_1a_3x3", 32, 2, false);  /* 149 */
+    x = inception__conv(b, x, "Conv2d_2a_3x3", 32, 1, false);  /* 147 */
+    x = inception__conv(b, x, "Conv2d_2b_3x3", 64, 1, true);
     x = maxpool2d(g, x, 3, 2, 0);                   /* 73 */
     emit(b, BLOCK0, x);
-    x = conv(b, x, "Conv2d_3b_1x1", 80, 1, true);
-    x = conv(b, x, "Conv2d_4a_3x3", 192, 1, false); /* 71 */
+    x = inception__conv(b, x, "Conv2d_3b_1x1", 80, 1, true);
+    x = inception__conv(b, x, "Conv2d_4a_3x3", 192, 1, false); /* 71 */
     x = maxpool2d(g, x, 3, 2, 0);                   /* 35 */
     emit(b, BLOCK1, x);
-    x = mixed5(b, x, "Mixed_5b", 32);
-    x = mixed5(b, x, "Mixed_5c", 64);
-    x = mixed5(b, x, "Mixed_5d", 64);
+    x = inception__mixed5(b, x, "Mixed_5b", 32);
+    x = inception__mixed5(b, x, "Mixed_5c", 64);
+    x = inception__mixed5(b, x, "Mixed_5d", 64);
 
     p[0] = block(b, x, "Mixed_6a", "branch3x3", 384, 2, false);
     p[1] = block(b, x, "Mixed_6a", "branch3x3dbl_1", 64, 1, true);
@@ -259,9 +246,9 @@ static void build(struct builder *b) {
     float *w = weights_get(&b->weights, dim, b->e, "fc.weight"), *bias = w ? weights_get(&b->weights, vector, b->e, "fc.bias") : NULL;
     b->failed = !bias;
     if (bias) {
-        x = matmul(g, x, false, weight(b, w, "fc.weight", 2, dim), true);
+        x = matmul(g, x, false, inception__weight(b, w, "fc.weight", 2, dim), true);
         emit(b, LOGITS_UNBIASED, x);
-        emit(b, LOGITS, add(g, x, weight(b, bias, "fc.bias", 1, vector)));
+        emit(b, LOGITS, add(g, x, inception__weight(b, bias, "fc.bias", 1, vector)));
     }
     free(w);
     free(bias);
@@ -296,10 +283,10 @@ enum status inception_open(struct inception **out, const char *path, struct devi
     *out = NULL;
     net->device = d;
     net->batch = batch;
-    struct builder b = {.net = net, .e = e};
+    struct inception__builder b = {.net = net, .device = d, .buffers = net->weights, .n_buffers = &net->n_weights, .e = e};
     enum status st = sha256_file(path, net->hash, e);
     if (st == ST_OK)
-        st = weights_open(&b.weights, path, e);
+        st = inception__weights_open(&b.weights, path, e);
     if (st == ST_OK) {
         size_t pixels = (size_t)batch * INCEPTION_SIDE * INCEPTION_SIDE * 3;
         net->host = xmalloc(pixels * sizeof *net->host);
@@ -311,7 +298,7 @@ enum status inception_open(struct inception **out, const char *path, struct devi
         st = b.failed ? st_prefix(ST_BAD, e, "%s", path) : program_create(&net->program, b.g, d, e);
         graph_free(b.g);
     }
-    weights_close(&b.weights);
+    inception__weights_close(&b.weights);
     if (st != ST_OK) {
         inception_close(net);
         return st;

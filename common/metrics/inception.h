@@ -21,6 +21,7 @@
 #include "common/base/hash.h"
 #include "common/base/status.h"
 #include "common/engine/device.h"
+#include "common/engine/graph.h"
 #include "common/image/image.h"
 
 #define INCEPTION_SIDE 299
@@ -50,6 +51,16 @@ struct inception_out {
 };
 /* Pictures are RGB. Resizing uses OpenMP threads. */
 void inception_run(struct inception *net, const struct image *pictures, int n, struct inception_out out);
+
+/* The first layers as a judge of likeness, in another's graph and with derivatives: what is seen at 147, 71 and 35 pixels a side (64, 192
+ * and 288 channels). */
+struct inception_judge;
+enum status inception_judge_open(struct inception_judge **j, const char *path, struct device *d, struct error *e);
+void inception_judge_close(struct inception_judge *j); /* NULL is fine; programs that were built with it are gone by then */
+const char *inception_judge_hash(const struct inception_judge *j);
+/* judge: a struct inception_judge. img [N,H,W,1, 3 or 4] in [-1,1], any size, resized as FID does (alpha is not seen), but
+ * one size and N for one judge; out: room for three. Returns 3. */
+int inception_judge_build(void *judge, struct graph *g, tensor *img, tensor **out);
 
 /* The resize and scaling alone: out [299, 299, 3]. */
 void inception_preprocess(const struct image *picture, float *out);

@@ -9,12 +9,16 @@
 
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
+#include "common/rng/philox.h"
 
 #define SAMPLER "sampler.position"
 #define NAME_ROOM 128
+#define MEAN_BATCH 256
+#define MEAN_BATCHES 16 /* 4,096 latents, as many as rosinality's programs take */
+#define USE_MEAN 0x5a11u /* Philox `use` of their z */
 
 struct checkpoint {
-    struct safetensors *file;
+    struct tensor_file *file;
     char *path;
     const char *prefix; /* of the generator to use: "G_ema.", "G." or "" */
     struct sg2_config config;
@@ -90,7 +94,7 @@ static const struct st_tensor *find(const struct checkpoint *c, const char *pref
     char full[NAME_ROOM];
     if (snprintf(full, sizeof full, "%s%s", prefix, name) >= (int)sizeof full)
         return NULL;
-    return safetensors_find(c->file, full);
+    return tensor_file_find(c->file, full);
 }
 
 static const struct st_tensor *find_at(const struct checkpoint *c, const char *format, int number) {
@@ -150,11 +154,11 @@ static enum status derive(struct checkpoint *c, struct error *e) {
     k->z_dim = (int)(fc0->dim[1] - (embed ? k->w_dim : 0));
     while (k->map_layers < 64 && find_at(c, "mapping.fc%d.weight", k->map_layers))
         k->map_layers++;
-    const struct st_tensor *group = shaped(safetensors_find(c->file, "D.b4.conv.weight"), 4);
+    const struct st_tensor *group = shaped(tensor_file_find(c->file, "D.b4.conv.weight"), 4);
     if (group && group->dim[1] >= channels[0] && group->dim[1] - channels[0] <= 16)
         k->mbstd_channels = (int)(group->dim[1] - channels[0]);
 
-    const char *text = safetensors_metadata(c->file, "config");
+    const char *text = tensor_file_metadata(c->file, "config");
     if (text) { /* take what shapes cannot tell; refuse what contradicts them */
         struct sg2_config told = *k;
         enum status st = sg2_config_parse(&told, text, e);
@@ -168,6 +172,11 @@ static enum status derive(struct checkpoint *c, struct error *e) {
                           told.w_dim, told.c_dim, told.map_layers, k->res, k->res, k->img_channels, k->z_dim, k->w_dim,
                           k->c_dim, k->map_layers);
         *k = told;
+    }
+    struct tensor_hints hints = tensor_file_hints(c->file);
+    if (!text && hints.known) {
+        k->conv_clamp = hints.conv_clamp;
+        k->mbstd_group = hints.mbstd_group;
     }
     enum status st = sg2_config_check(k, e);
     if (st != ST_OK)
@@ -191,7 +200,7 @@ static enum status recognise(struct checkpoint *c, struct error *e) {
                   c->path);
 }
 
-static enum status finish_open(struct checkpoint **out, struct safetensors *file, const char *path, struct error *e) {
+static enum status finish_open(struct checkpoint **out, struct tensor_file *file, const char *path, struct error *e) {
     struct checkpoint *c = xcalloc(1, sizeof *c);
     c->file = file;
     c->path = xstrdup(path);
@@ -205,35 +214,35 @@ static enum status finish_open(struct checkpoint **out, struct safetensors *file
 
 enum status checkpoint_open(struct checkpoint **c, const char *path, struct error *e) {
     *c = NULL;
-    struct safetensors *file;
-    enum status st = safetensors_open(&file, path, e);
+    struct tensor_file *file;
+    enum status st = tensor_file_open(&file, path, e);
     return st == ST_OK ? finish_open(c, file, path, e) : st;
 }
 
 enum status checkpoint_parse(struct checkpoint **c, const void *bytes, uint64_t size, const char *name, struct error *e) {
     *c = NULL;
-    struct safetensors *file;
-    enum status st = safetensors_parse(&file, bytes, size, name, e);
+    struct tensor_file *file;
+    enum status st = tensor_file_parse(&file, bytes, size, name, e);
     return st == ST_OK ? finish_open(c, file, name, e) : st;
 }
 
 void checkpoint_close(struct checkpoint *c) {
     if (!c)
         return;
-    safetensors_close(c->file);
+    tensor_file_close(c->file);
     free(c->path);
     free(c);
 }
 
 const struct sg2_config *checkpoint_config(const struct checkpoint *c) { return &c->config; }
 
-bool checkpoint_is_full(const struct checkpoint *c) { return safetensors_find(c->file, SAMPLER) != NULL; }
+bool checkpoint_is_full(const struct checkpoint *c) { return tensor_file_find(c->file, SAMPLER) != NULL; }
 
-const char *checkpoint_metadata(const struct checkpoint *c, const char *key) { return safetensors_metadata(c->file, key); }
+const char *checkpoint_metadata(const struct checkpoint *c, const char *key) { return tensor_file_metadata(c->file, key); }
 
 int64_t checkpoint_images(const struct checkpoint *c) {
     long images;
-    const char *text = safetensors_metadata(c->file, "images");
+    const char *text = tensor_file_metadata(c->file, "images");
     return text && cli_parse_int(text, 0, INT64_MAX, &images) ? images : -1;
 }
 
@@ -287,26 +296,87 @@ static bool fill_absent(const struct sg2_net *net, const struct sg2_tensor *want
     return true;
 }
 
-enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e) {
-    *g = NULL;
-    struct sg2_net *net = sg2_net_create(d, SG2_G, &c->config);
+/* The mean of w where a file has none: over latents that are the same everywhere, so that truncation is. */
+static enum status fill_w_avg(const struct sg2_net *net, const struct sg2_tensor *want, struct error *e) {
+    int64_t z_dim = net->config.z_dim, w_dim = net->config.w_dim, n = MEAN_BATCH * (z_dim > w_dim ? z_dim : w_dim);
+    struct buffer *z = buffer_create(net->device, MEAN_BATCH * z_dim * 4, "z"), *w = buffer_create(net->device, MEAN_BATCH * w_dim * 4, "w");
+    struct graph *g = graph_create("mean of w");
+    struct sg2_vars *v = sg2_vars_create(g, (struct sg2_net *)net, true);
+    tensor *mapped = sg2_mapping(v, graph_input(g, z, 0, DT_F32, "z", 2, MEAN_BATCH, (int)z_dim), NULL);
+    assign(g, graph_input(g, w, 0, DT_F32, "w", 2, MEAN_BATCH, (int)w_dim), mapped);
+    struct program *p;
+    enum status st = program_create(&p, g, net->device, e);
+    sg2_vars_free(v);
+    graph_free(g);
+    if (st == ST_OK) {
+        float *row = xmalloc((size_t)n * sizeof *row);
+        double *sum = xcalloc((size_t)w_dim, sizeof *sum);
+        for (int b = 0; b < MEAN_BATCHES; b++) {
+            philox_fill_normal(0, (uint64_t)b, USE_MEAN, row, MEAN_BATCH * z_dim);
+            buffer_write(z, 0, row, MEAN_BATCH * z_dim * 4);
+            program_run(p);
+            buffer_read(w, 0, row, MEAN_BATCH * w_dim * 4);
+            for (int64_t i = 0; i < MEAN_BATCH * w_dim; i++)
+                sum[i % w_dim] += row[i];
+        }
+        for (int64_t i = 0; i < w_dim; i++)
+            row[i] = (float)(sum[i] / (MEAN_BATCH * MEAN_BATCHES));
+        sg2_tensor_set(want, net->state, row);
+        free(row);
+        free(sum);
+        program_free(p);
+    }
+    buffer_free(z);
+    buffer_free(w);
+    return st;
+}
+
+static enum status load_network(const struct checkpoint *c, struct device *dev, enum sg2_kind kind, const char *prefix, struct sg2_net **out,
+                                struct error *e) {
+    *out = NULL;
+    struct sg2_net *net = sg2_net_create(dev, kind, &c->config);
+    const struct sg2_tensor *mean = NULL;
     for (int i = 0; i < net->n_tensors; i++) {
         char detail[256];
         const struct sg2_tensor *want = &net->tensors[i];
-        enum transfer what = load_tensor(find(c, c->prefix, want->name), net, want, detail, sizeof detail);
+        enum transfer what = load_tensor(find(c, prefix, want->name), net, want, detail, sizeof detail);
         if (what == TRANSFER_COPIED || (what == TRANSFER_MISSING && fill_absent(net, want)))
             continue;
-        enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, c->prefix, want->name,
+        if (what == TRANSFER_MISSING && !strcmp(want->name, "mapping.w_avg") && tensor_file_layout(c->file) == TENSORS_ROSINALITY) {
+            mean = want;
+            continue;
+        }
+        enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, prefix, want->name,
                                 what == TRANSFER_MISSING ? "is missing" : "has a wrong shape: ", detail);
         sg2_net_free(net);
         return st;
     }
-    *g = net;
+    enum status st = mean ? fill_w_avg(net, mean, e) : ST_OK;
+    if (st != ST_OK) {
+        sg2_net_free(net);
+        return st;
+    }
+    *out = net;
     return ST_OK;
 }
 
+enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e) {
+    return load_network(c, d, SG2_G, c->prefix, g, e);
+}
+
+enum status checkpoint_discriminator(const struct checkpoint *c, struct device *dev, struct sg2_net **d, struct error *e) {
+    *d = NULL;
+    if (!find(c, "D.", "b4.out.weight"))
+        return ST_END;
+    return load_network(c, dev, SG2_D, "D.", d, e);
+}
+
+const struct tensor_file *checkpoint_tensors(const struct checkpoint *c) { return c->file; }
+
+const char *checkpoint_prefix(const struct checkpoint *c) { return c->prefix; }
+
 enum status checkpoint_restore(const struct checkpoint *c, struct trainer *t, int64_t *sampler_position, struct error *e) {
-    const struct st_tensor *s = safetensors_find(c->file, SAMPLER);
+    const struct st_tensor *s = tensor_file_find(c->file, SAMPLER);
     if (!s || s->dtype != DT_I64 || s->count != 1)
         return st_bad(e, "%s: is no training checkpoint: tensor " SAMPLER " is missing", c->path);
     memcpy(sampler_position, s->data, sizeof *sampler_position);
@@ -315,7 +385,7 @@ enum status checkpoint_restore(const struct checkpoint *c, struct trainer *t, in
     int n = trainer_items(t);
     for (int i = 0; i < n; i++) { /* all checks before the first change */
         struct trainer_item item = trainer_item(t, i);
-        const struct st_tensor *have = safetensors_find(c->file, item.name);
+        const struct st_tensor *have = tensor_file_find(c->file, item.name);
         if (!have)
             return st_bad(e, "%s: tensor %s is missing", c->path, item.name);
         if (have->dtype != item.dtype || !same_shape(have, item.ndim, item.dim)) {
@@ -328,7 +398,7 @@ enum status checkpoint_restore(const struct checkpoint *c, struct trainer *t, in
     }
     for (int i = 0; i < n; i++) {
         struct trainer_item item = trainer_item(t, i);
-        const struct st_tensor *have = safetensors_find(c->file, item.name);
+        const struct st_tensor *have = tensor_file_find(c->file, item.name);
         size_t bytes = (size_t)(have->count * dtype_size(have->dtype));
         void *aligned = xmalloc(bytes);
         memcpy(aligned, have->data, bytes);

@@ -1,5 +1,6 @@
-/* checkpoint.h - networks and training states in safetensors files.
+/* checkpoint.h - networks and training states in files.
  *
+ * They are written as safetensors; networks are read from what tensor_file.h reads: safetensors, NVIDIA's .pkl, rosinality's .pt.
  * Two kinds of file, told apart by what they hold:
  *   network     G_ema only, for generation: "G_ema.synthesis.b4.const" ... Also accepted: the prefix "G." or none at all, as
  *               a state dict of NVIDIA's PyTorch networks saves it.
@@ -10,12 +11,14 @@
  * no times and no paths in it: equal states are equal bytes. Files are written to a temporary name, synced, renamed.
  *
  * Reading trusts nothing: the sizes of the network are worked out from the shapes of its tensors, and a configuration in the
- * metadata must agree with them; only what shapes cannot tell (clamp, minibatch group) is taken from it.
+ * metadata must agree with them; only what shapes cannot tell (clamp, minibatch group) is taken from it, or from the attributes of
+ * NVIDIA's modules.
  */
 #ifndef FACEMILL_CHECKPOINT_H
 #define FACEMILL_CHECKPOINT_H
 
 #include "common/store/safetensors.h"
+#include "common/store/tensor_file.h"
 #include "common/stylegan2/network.h"
 #include "common/stylegan2/trainer.h"
 
@@ -40,8 +43,16 @@ bool checkpoint_is_full(const struct checkpoint *c);               /* has a trai
 int64_t checkpoint_images(const struct checkpoint *c);             /* -1 when the file does not say */
 const char *checkpoint_metadata(const struct checkpoint *c, const char *key); /* text or NULL; owned by c */
 
-/* A generator with the file's weights (G_ema where there is one). The caller frees it. */
+/* The tensors of the file, under NVIDIA's names; those of the generator that is used begin with the prefix ("G_ema.", "G." or ""). */
+const struct tensor_file *checkpoint_tensors(const struct checkpoint *c);
+const char *checkpoint_prefix(const struct checkpoint *c);
+
+/* A generator with the file's weights (G_ema where there is one). What other programs leave out is filled in: the resampling filter,
+ * which is the same in every StyleGAN2, and, from rosinality's layout, the mean of w. The caller frees it. */
 enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e);
+
+/* The discriminator of a checkpoint; ST_END when the file has none. */
+enum status checkpoint_discriminator(const struct checkpoint *c, struct device *dev, struct sg2_net **d, struct error *e);
 
 /* Exact resume: every item of the trainer, with its type and shape, and the sampler position. ST_BAD names the first that is
  * missing or different; the trainer is then unchanged. */

@@ -22,6 +22,8 @@
 struct slot {
     uint8_t *pixels; /* [batch,height,width,channels] */
     int *labels;     /* [batch] */
+    int64_t *numbers; /* [batch] */
+    bool *fresh;      /* [batch]: pixels are there */
     int done;        /* samples filled */
 };
 
@@ -33,6 +35,7 @@ struct loader {
 
     uint8_t *cache;  /* [length,height,width,channels] or NULL */
     uint8_t *cached; /* [length]: 1 = there; atomic */
+    bool *given;     /* [length] with o.held: claimed before */
 
     pthread_mutex_t lock;
     pthread_cond_t work, ready; /* room for workers; a batch is finished or a worker failed */
@@ -85,11 +88,13 @@ enum status loader_count_labels(struct store *s, int64_t *counts, struct error *
     return st;
 }
 
-/* Fills one sample: from the cache, or decoded (and then put into the cache). Two workers meeting on one picture (an epoch
+/* Fills one sample (pixels NULL: its label alone): from the cache, or decoded (and then put into the cache). Two workers meeting on one picture (an epoch
  * boundary) write the same bytes to the same place. */
 static enum status fetch(struct loader *l, int64_t index, uint8_t *pixels, int *label, struct error *e) {
     if (l->o.labels && class_of(l->store, index, label, e) != ST_OK)
         return ST_FAIL;
+    if (!pixels)
+        return ST_OK;
     if (l->cache && __atomic_load_n(&l->cached[index], __ATOMIC_ACQUIRE) == 1) {
         memcpy(pixels, l->cache + index * l->picture, (size_t)l->picture);
         return ST_OK;
@@ -128,22 +133,28 @@ static void *worker(void *arg) {
             loader_permutation(l->o.seed, (uint64_t)l->epoch, l->order, l->length);
         }
         int64_t index = l->order[position % l->length];
+        bool fresh = !l->given || !l->given[index];
+        if (l->given)
+            l->given[index] = true;
+        slot->numbers[at] = index;
+        slot->fresh[at] = fresh;
         pthread_mutex_unlock(&l->lock);
 
         struct error e;
         int label = 0;
-        enum status st = fetch(l, index, slot->pixels + at * l->picture, &label, &e);
+        enum status st = fetch(l, index, fresh ? slot->pixels + at * l->picture : NULL, &label, &e);
         slot->labels[at] = label;
 
         pthread_mutex_lock(&l->lock);
-        if (st != ST_OK && !l->failed) {
+        if (st == ST_OK) {
+            if (++slot->done == l->o.batch)
+                pthread_cond_signal(&l->ready);
+        } else if (!l->failed) { /* and the picture is not counted: its batch never becomes whole */
             l->failed = true;
             l->error = e;
             pthread_cond_broadcast(&l->work);
             pthread_cond_signal(&l->ready);
         }
-        if (++slot->done == l->o.batch)
-            pthread_cond_signal(&l->ready);
     }
     pthread_mutex_unlock(&l->lock);
     return NULL;
@@ -171,7 +182,9 @@ enum status loader_open(struct loader **out, struct store *s, const struct loade
     l->length = m->length;
     l->height = m->height[o->size], l->width = m->width[o->size], l->channels = m->channels;
     l->picture = (int64_t)l->height * l->width * l->channels;
-    if (l->length <= cache_limit(o) / l->picture) {
+    if (o->held) {
+        l->given = xcalloc((size_t)l->length, sizeof *l->given);
+    } else if (l->length <= cache_limit(o) / l->picture) {
         l->cache = malloc((size_t)(l->length * l->picture)); /* an extra: without it every picture is decoded each time */
         if (l->cache)
             l->cached = xcalloc((size_t)l->length, 1);
@@ -179,6 +192,8 @@ enum status loader_open(struct loader **out, struct store *s, const struct loade
     for (int i = 0; i < SLOTS; i++) {
         l->slot[i].pixels = xmalloc((size_t)(o->batch * l->picture));
         l->slot[i].labels = xcalloc((size_t)o->batch, sizeof(int));
+        l->slot[i].numbers = xcalloc((size_t)o->batch, sizeof *l->slot[i].numbers);
+        l->slot[i].fresh = xcalloc((size_t)o->batch, sizeof *l->slot[i].fresh);
     }
     l->order = xmalloc((size_t)l->length * sizeof *l->order);
     l->epoch = -1;
@@ -219,6 +234,12 @@ enum status loader_next(struct loader *l, const uint8_t **pixels, const int **la
     return ST_OK;
 }
 
+void loader_numbers(const struct loader *l, const int64_t **numbers, const bool **fresh) {
+    const struct slot *slot = &l->slot[(l->batches + SLOTS - 1) % SLOTS];
+    *numbers = slot->numbers;
+    *fresh = slot->fresh;
+}
+
 int64_t loader_position(const struct loader *l) { return l->o.position + l->batches * l->o.batch; }
 
 void loader_close(struct loader *l) {
@@ -233,12 +254,15 @@ void loader_close(struct loader *l) {
     for (int i = 0; i < SLOTS; i++) {
         free(l->slot[i].pixels);
         free(l->slot[i].labels);
+        free(l->slot[i].numbers);
+        free(l->slot[i].fresh);
     }
     pthread_mutex_destroy(&l->lock);
     pthread_cond_destroy(&l->work);
     pthread_cond_destroy(&l->ready);
     free(l->cache);
     free(l->cached);
+    free(l->given);
     free(l->order);
     free(l);
 }

@@ -23,6 +23,7 @@ struct loader_options {
     int64_t position;  /* pictures handed out before */
     bool labels;       /* deliver class numbers too; every sample must have one below meta.label_dim */
     int threads;       /* decoding threads; 0 = as many as processors, at most 8 */
+    bool held;         /* the caller keeps the pictures: each is delivered once, later only its number */
     int64_t cache;     /* keep decoded pictures when all of them fit in this many bytes; -1 = a quarter of the memory */
 };
 
@@ -34,6 +35,9 @@ void loader_close(struct loader *l); /* NULL is fine */
 /* The next batch: u8 [batch,height,width,channels] and class numbers [batch] (NULL without labels). Both are valid until the
  * next call. ST_FAIL when a picture cannot be decoded: a training set must be whole (pack-lmdb check says what is wrong). */
 enum status loader_next(struct loader *l, const uint8_t **pixels, const int **labels, struct error *e);
+/* The numbers in the store [batch] of the batch that loader_next gave last, and, with `held`, which of its pictures are there: those
+ * not handed out before by this loader. Valid as long as the batch. */
+void loader_numbers(const struct loader *l, const int64_t **numbers, const bool **fresh);
 int64_t loader_position(const struct loader *l); /* pictures handed out so far */
 
 /* Samples of each class: counts has meta.label_dim elements. ST_FAIL names a sample without a usable label. */

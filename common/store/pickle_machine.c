@@ -1,75 +1,28 @@
 /* pickle_machine.c - see pickle_machine.h.
  *
  * Every opcode takes at least one byte and makes at most one value, so time and memory are linear in the pickle; limits below
- * cap them for files of any size. Numbers: FID's Inception is 566 tensors and about 20,000 values; pickled StyleGAN
- * networks have a few thousand.
+ * cap them at about 150 MB for files of any size. Numbers: FID's Inception is 566 tensors and about 20,000 values; a pickled StyleGAN2
+ * at 1024x1024 with its discriminator is about 400 tensors and 30,000 values.
  */
-#include "common/store/pickle_machine.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/mem.h"
+#include "common/store/pickle_impl.h"
 
-#define MAX_VALUES (2 << 20)
+#define MAX_VALUES (1 << 20)
 #define MAX_STACK (1 << 20)
-#define MAX_ITEMS ((int64_t)8 << 20) /* room in all containers together, counted at every growth */
+#define MAX_ITEMS ((int64_t)4 << 20) /* room in all containers together, counted at every growth */
 #define MAX_MEMO (1 << 20)
-#define MAX_STORAGES 20000 /* looked up one by one: this keeps a hostile file below a second */
 #define MAX_LINE 1024 /* text opcodes end in a newline */
 #define CHUNK 65536
 
-enum { MARK = 100, GLOBAL, STORAGE }; /* torch_value types that never leave */
-
-enum constructor { MAKE_DICT, MAKE_SIZE, MAKE_TENSOR, MAKE_TENSOR_V2, MAKE_PARAMETER, STORAGE_TYPE };
-
-/* All that a file may name. */
-static const struct known {
-    const char *module, *name;
-    enum constructor what;
-    enum dtype dtype;
-} known[] = {
-    {"collections", "OrderedDict", MAKE_DICT, 0},
-    {"torch", "Size", MAKE_SIZE, 0},
-    {"torch._utils", "_rebuild_tensor", MAKE_TENSOR, 0},
-    {"torch._utils", "_rebuild_tensor_v2", MAKE_TENSOR_V2, 0},
-    {"torch._utils", "_rebuild_parameter", MAKE_PARAMETER, 0},
-    {"torch", "FloatStorage", STORAGE_TYPE, DT_F32},
-    {"torch", "HalfStorage", STORAGE_TYPE, DT_F16},
-    {"torch", "BFloat16Storage", STORAGE_TYPE, DT_BF16},
-    {"torch", "DoubleStorage", STORAGE_TYPE, DT_F64},
-    {"torch", "ByteStorage", STORAGE_TYPE, DT_U8},
-    {"torch", "BoolStorage", STORAGE_TYPE, DT_U8},
-    {"torch", "IntStorage", STORAGE_TYPE, DT_I32},
-    {"torch", "LongStorage", STORAGE_TYPE, DT_I64},
-};
-
-struct pickle {
-    uint64_t file_size;
-    const uint8_t *at, *end, *start;
-    struct error *e;
-    struct torch_value **stack;
-    int64_t depth, stack_room;
-    struct torch_value **memo;
-    int64_t memo_size, memo_next;
-    struct torch_value **values; /* all ever made, for freeing */
-    int64_t n_values;
-    int64_t items;               /* room given to containers so far */
-    struct pickle_storage **storages;
-    int n_storages;
-    struct pickle_tensor **tensors;
-    int n_tensors;
-    char **chunks; /* text, in runs of CHUNK bytes or one longer text each */
-    int n_chunks;
-    size_t chunk_left;
-    char *chunk_at;
-};
-
-struct pickle *pickle_create(uint64_t file_size) {
+struct pickle *pickle_create(uint64_t file_size, pickle_blob_reader *read_blob, void *context) {
     struct pickle *p = xcalloc(1, sizeof *p);
     p->file_size = file_size;
+    p->read_blob = read_blob;
+    p->context = context;
     return p;
 }
 
@@ -91,6 +44,7 @@ void pickle_free(struct pickle *p) {
         free(p->chunks[i]);
     free(p->values);
     free(p->storages);
+    free(p->slots);
     free(p->tensors);
     free(p->chunks);
     free(p->stack);
@@ -98,15 +52,15 @@ void pickle_free(struct pickle *p) {
     free(p);
 }
 
-/* Arrays that double: room needed when n is a power of two. */
-static void *grow(void *array, int64_t n, size_t size) {
+/* Room is needed when n is a power of two. */
+void *pickle_grow(void *array, int64_t n, size_t size) {
     return (n & (n - 1)) == 0 ? xrealloc(array, (size_t)(n ? 2 * n : 1) * size) : array;
 }
 
 const char *pickle_keep_text(struct pickle *p, const char *text, size_t n) {
     if (n + 1 > p->chunk_left) {
         size_t room = n + 1 > CHUNK ? n + 1 : CHUNK;
-        p->chunks = grow(p->chunks, p->n_chunks, sizeof *p->chunks);
+        p->chunks = pickle_grow(p->chunks, p->n_chunks, sizeof *p->chunks);
         p->chunks[p->n_chunks++] = p->chunk_at = xmalloc(room);
         p->chunk_left = room;
     }
@@ -118,9 +72,7 @@ const char *pickle_keep_text(struct pickle *p, const char *text, size_t n) {
     return copy;
 }
 
-/* ---- failing: the first message stands; every helper returns false or NULL ---- */
-
-__attribute__((format(printf, 2, 3))) static bool refuse(struct pickle *p, const char *format, ...) {
+bool pickle_refuse(struct pickle *p, const char *format, ...) {
     char text[512];
     va_list args;
     va_start(args, format);
@@ -134,7 +86,7 @@ __attribute__((format(printf, 2, 3))) static bool refuse(struct pickle *p, const
 
 static const uint8_t *take(struct pickle *p, uint64_t n) {
     if (n > (uint64_t)(p->end - p->at)) {
-        refuse(p, "it ends early: %llu bytes wanted, %lld left", (unsigned long long)n, (long long)(p->end - p->at));
+        pickle_refuse(p, "it ends early: %llu bytes wanted, %lld left", (unsigned long long)n, (long long)(p->end - p->at));
         return NULL;
     }
     const uint8_t *b = p->at;
@@ -164,77 +116,68 @@ static bool take_line(struct pickle *p, char line[MAX_LINE]) {
         }
         line[n] = (char)*b;
     }
-    return refuse(p, "a line is longer than %d bytes", MAX_LINE);
+    return pickle_refuse(p, "a line is longer than %d bytes", MAX_LINE);
 }
 
 /* ---- values and the stack ---- */
 
-static struct torch_value *make(struct pickle *p, int type) {
+struct torch_value *pickle_make(struct pickle *p, int type) {
     if (p->n_values == MAX_VALUES) {
-        refuse(p, "more than %d values", MAX_VALUES);
+        pickle_refuse(p, "more than %d values", MAX_VALUES);
         return NULL;
     }
     struct torch_value *v = xcalloc(1, sizeof *v);
     v->type = type;
-    p->values = grow(p->values, p->n_values, sizeof *p->values);
+    p->values = pickle_grow(p->values, p->n_values, sizeof *p->values);
     return p->values[p->n_values++] = v;
 }
 
-static bool push(struct pickle *p, struct torch_value *v) {
+bool pickle_push(struct pickle *p, struct torch_value *v) {
     if (!v)
         return false;
     if (p->depth == p->stack_room) {
         if (p->depth == MAX_STACK)
-            return refuse(p, "the stack holds more than %d values", MAX_STACK);
+            return pickle_refuse(p, "the stack holds more than %d values", MAX_STACK);
         p->stack = xrealloc(p->stack, (size_t)(p->stack_room = p->stack_room ? 2 * p->stack_room : 64) * sizeof *p->stack);
     }
     p->stack[p->depth++] = v;
     return true;
 }
 
-static bool push_int(struct pickle *p, int type, int64_t integer) {
-    struct torch_value *v = make(p, type);
+bool pickle_push_int(struct pickle *p, int type, int64_t integer) {
+    struct torch_value *v = pickle_make(p, type);
     if (v)
         v->integer = integer;
-    return push(p, v);
+    return pickle_push(p, v);
 }
 
 static bool push_text(struct pickle *p, int type, const void *text, uint64_t n) {
-    struct torch_value *v = text ? make(p, type) : NULL;
+    struct torch_value *v = text ? pickle_make(p, type) : NULL;
     if (!v)
         return false;
-    v->text = pickle_keep_text(p, text, n);
+    v->text = type == TORCH_BYTES ? text : pickle_keep_text(p, text, n); /* bytes stay where they are in the file */
     v->n = (int64_t)n;
-    return push(p, v);
+    return pickle_push(p, v);
 }
 
-static struct torch_value *pop(struct pickle *p) {
-    if (p->depth == 0 || p->stack[p->depth - 1]->type == MARK) {
-        refuse(p, "the stack is empty");
+struct torch_value *pickle_pop(struct pickle *p) {
+    if (p->depth == 0 || p->stack[p->depth - 1]->type == PICKLE_MARK) {
+        pickle_refuse(p, "the stack is empty");
         return NULL;
     }
     return p->stack[--p->depth];
 }
 
-static struct torch_value *top(struct pickle *p, int type, const char *what) {
-    if (p->depth == 0 || p->stack[p->depth - 1]->type != type) {
-        refuse(p, "%s expected on the stack", what);
-        return NULL;
-    }
-    return p->stack[p->depth - 1];
-}
-
 /* Position of the topmost MARK, or -1. */
 static int64_t find_mark(struct pickle *p) {
     for (int64_t i = p->depth - 1; i >= 0; i--)
-        if (p->stack[i]->type == MARK)
+        if (p->stack[i]->type == PICKLE_MARK)
             return i;
-    refuse(p, "no mark on the stack");
+    pickle_refuse(p, "no mark on the stack");
     return -1;
 }
 
-/* Appends n pointers to a container's item array of `used` entries. */
-static bool put_items(struct pickle *p, struct torch_value *c, int64_t used, struct torch_value **from, int64_t n) {
+bool pickle_put_items(struct pickle *p, struct torch_value *c, int64_t used, struct torch_value **from, int64_t n) {
     if (n == 0)
         return true;
     int64_t room = 1, had = 0;
@@ -248,7 +191,7 @@ static bool put_items(struct pickle *p, struct torch_value *c, int64_t used, str
     if (room > had) {
         p->items += room;
         if (p->items > MAX_ITEMS)
-            return refuse(p, "containers hold more than %lld items", (long long)MAX_ITEMS);
+            return pickle_refuse(p, "containers hold more than %lld items", (long long)MAX_ITEMS);
         c->item = xrealloc(c->item, (size_t)room * sizeof *c->item);
     }
     memcpy(c->item + used, from, (size_t)n * sizeof *from);
@@ -258,39 +201,39 @@ static bool put_items(struct pickle *p, struct torch_value *c, int64_t used, str
 /* Replaces everything from stack position `first` on by one container of it. */
 static bool gather(struct pickle *p, int type, int64_t first, bool mark) {
     int64_t from = first + mark, n = p->depth - from;
-    struct torch_value *c = make(p, type);
+    struct torch_value *c = pickle_make(p, type);
     if (!c)
         return false;
     if (type == TORCH_DICT && n % 2)
-        return refuse(p, "a dictionary has a key without a value");
-    if (!put_items(p, c, 0, p->stack + from, n))
+        return pickle_refuse(p, "a dictionary has a key without a value");
+    if (!pickle_put_items(p, c, 0, p->stack + from, n))
         return false;
     c->n = type == TORCH_DICT ? n / 2 : n;
     p->depth = first;
-    return push(p, c);
+    return pickle_push(p, c);
 }
 
 /* TUPLE1..3, APPEND(S), SETITEM(S): n values above a container or by themselves */
 static bool gather_last(struct pickle *p, int n) {
     for (int i = 1; i <= n; i++)
-        if (p->depth < n || p->stack[p->depth - i]->type == MARK)
-            return refuse(p, "the stack is empty");
+        if (p->depth < n || p->stack[p->depth - i]->type == PICKLE_MARK)
+            return pickle_refuse(p, "the stack is empty");
     return gather(p, TORCH_TUPLE, p->depth - n, false);
 }
 
 static bool extend(struct pickle *p, int type, int64_t first, bool mark) {
     int64_t from = first + mark, n = p->depth - from;
     if (first < 1 || n < 0)
-        return refuse(p, "the stack is empty");
+        return pickle_refuse(p, "the stack is empty");
     for (int64_t i = from; i < p->depth; i++)
-        if (p->stack[i]->type == MARK)
-            return refuse(p, "the stack is empty");
+        if (p->stack[i]->type == PICKLE_MARK)
+            return pickle_refuse(p, "the stack is empty");
     struct torch_value *c = p->stack[first - 1];
     if (c->type != type)
-        return refuse(p, "items for something that is no %s", type == TORCH_DICT ? "dictionary" : "list");
+        return pickle_refuse(p, "items for something that is no %s", type == TORCH_DICT ? "dictionary" : "list");
     if (type == TORCH_DICT && n % 2)
-        return refuse(p, "a dictionary has a key without a value");
-    if (!put_items(p, c, type == TORCH_DICT ? 2 * c->n : c->n, p->stack + from, n))
+        return pickle_refuse(p, "a dictionary has a key without a value");
+    if (!pickle_put_items(p, c, type == TORCH_DICT ? 2 * c->n : c->n, p->stack + from, n))
         return false;
     c->n += type == TORCH_DICT ? n / 2 : n;
     p->depth = first;
@@ -301,9 +244,9 @@ static bool extend(struct pickle *p, int type, int64_t first, bool mark) {
 
 static bool memo_put(struct pickle *p, uint64_t index) {
     if (index >= MAX_MEMO)
-        return refuse(p, "memo index %llu is over the limit of %d", (unsigned long long)index, MAX_MEMO);
-    if (p->depth == 0 || p->stack[p->depth - 1]->type == MARK)
-        return refuse(p, "nothing to memorise");
+        return pickle_refuse(p, "memo index %llu is over the limit of %d", (unsigned long long)index, MAX_MEMO);
+    if (p->depth == 0 || p->stack[p->depth - 1]->type == PICKLE_MARK)
+        return pickle_refuse(p, "nothing to memorise");
     if ((int64_t)index >= p->memo_size) {
         int64_t size = p->memo_size ? p->memo_size : 256;
         while (size <= (int64_t)index)
@@ -318,151 +261,8 @@ static bool memo_put(struct pickle *p, uint64_t index) {
 
 static bool memo_get(struct pickle *p, uint64_t index) {
     if (index >= (uint64_t)p->memo_size || !p->memo[index])
-        return refuse(p, "memo %llu was never set", (unsigned long long)index);
-    return push(p, p->memo[index]);
-}
-
-/* ---- names, constructors, storages ---- */
-
-static bool push_global(struct pickle *p, const char *module, const char *name) {
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-        if (!strcmp(module, known[i].module) && !strcmp(name, known[i].name))
-            return push_int(p, GLOBAL, (int64_t)i);
-    return refuse(p, "it asks for %.128s.%.128s, which is not among the constructors of tensors; refused", module, name);
-}
-
-static bool all_of(const struct torch_value *tuple, int type) {
-    for (int64_t i = 0; i < tuple->n; i++)
-        if (tuple->item[i]->type != type)
-            return false;
-    return true;
-}
-
-/* (storage, offset, size, stride, ...) */
-static struct torch_value *rebuild_tensor(struct pickle *p, const struct torch_value *a) {
-    if (a->n < 4 || a->item[0]->type != STORAGE || a->item[1]->type != TORCH_INT || a->item[2]->type != TORCH_TUPLE ||
-        a->item[3]->type != TORCH_TUPLE || a->item[2]->n != a->item[3]->n || a->item[2]->n > ST_MAX_DIM ||
-        !all_of(a->item[2], TORCH_INT) || !all_of(a->item[3], TORCH_INT)) {
-        refuse(p, "a tensor's description is not (storage, offset, size, stride) of at most %d dimensions", ST_MAX_DIM);
-        return NULL;
-    }
-    struct pickle_storage *s = p->storages[a->item[0]->integer];
-    struct pickle_tensor t = {.storage = s, .offset = a->item[1]->integer, .ndim = (int)a->item[2]->n, .count = 1};
-    /* every product stays below the storage's count, itself below the file's size: nothing overflows */
-    bool good = t.offset >= 0 && t.offset <= s->count;
-    int64_t last = t.offset;
-    for (int i = 0; i < t.ndim; i++) {
-        t.dim[i] = a->item[2]->item[i]->integer;
-        t.stride[i] = a->item[3]->item[i]->integer;
-        good = good && t.dim[i] >= 0 && t.stride[i] >= 0;
-        if (good && t.dim[i] == 0)
-            t.count = 0;
-    }
-    for (int i = 0; good && t.count && i < t.ndim; i++) {
-        good = t.dim[i] <= s->count / t.count;
-        if (good)
-            t.count *= t.dim[i];
-        if (good && t.dim[i] > 1) {
-            good = t.stride[i] <= (s->count - last) / (t.dim[i] - 1);
-            if (good)
-                last += (t.dim[i] - 1) * t.stride[i];
-        }
-    }
-    if (good && t.count)
-        good = last < s->count;
-    if (!good) {
-        refuse(p, "a tensor reaches outside its storage \"%.64s\" of %lld elements", s->key, (long long)s->count);
-        return NULL;
-    }
-    struct torch_value *v = make(p, TORCH_TENSOR);
-    if (!v)
-        return NULL;
-    v->tensor = xcalloc(1, sizeof *v->tensor);
-    t.value = v;
-    p->tensors = grow(p->tensors, p->n_tensors, sizeof *p->tensors);
-    p->tensors[p->n_tensors] = xmalloc(sizeof t);
-    *p->tensors[p->n_tensors++] = t;
-    return v;
-}
-
-/* OrderedDict() or OrderedDict([(key, value), ...]) */
-static struct torch_value *make_dict(struct pickle *p, const struct torch_value *args) {
-    struct torch_value *d = make(p, TORCH_DICT);
-    if (!d || args->n == 0)
-        return d;
-    const struct torch_value *pairs = args->item[0];
-    if (args->n != 1 || pairs->type != TORCH_LIST) {
-        refuse(p, "OrderedDict is made of something that is no list");
-        return NULL;
-    }
-    for (int64_t i = 0; i < pairs->n; i++) {
-        const struct torch_value *pair = pairs->item[i];
-        if ((pair->type != TORCH_LIST && pair->type != TORCH_TUPLE) || pair->n != 2) {
-            refuse(p, "OrderedDict is made of something that is no pair");
-            return NULL;
-        }
-        if (!put_items(p, d, 2 * d->n, pair->item, 2))
-            return NULL;
-        d->n++;
-    }
-    return d;
-}
-
-/* REDUCE and NEWOBJ: constructor, arguments -> value */
-static bool construct(struct pickle *p) {
-    struct torch_value *args = pop(p), *callable = args ? pop(p) : NULL, *v = NULL;
-    if (!callable)
-        return false;
-    if (callable->type != GLOBAL || args->type != TORCH_TUPLE)
-        return refuse(p, "it calls something that is no constructor; refused");
-    const struct known *k = &known[callable->integer];
-    switch (k->what) {
-    case MAKE_DICT:
-        v = make_dict(p, args);
-        break;
-    case MAKE_SIZE:
-    case MAKE_PARAMETER:
-        if (args->n < 1 || args->item[0]->type != (k->what == MAKE_SIZE ? TORCH_TUPLE : TORCH_TENSOR))
-            return refuse(p, "%s.%s of something else", k->module, k->name);
-        v = args->item[0];
-        break;
-    case MAKE_TENSOR:
-    case MAKE_TENSOR_V2:
-        v = rebuild_tensor(p, args);
-        break;
-    case STORAGE_TYPE:
-        return refuse(p, "it calls %s.%s; refused", k->module, k->name);
-    }
-    return push(p, v);
-}
-
-/* BINPERSID: ("storage", type, key, location, count[, view]) -> STORAGE */
-static bool persistent(struct pickle *p) {
-    const struct torch_value *id = pop(p);
-    if (!id)
-        return false;
-    if (id->type != TORCH_TUPLE || id->n < 5 || id->n > 6 || id->item[0]->type != TORCH_TEXT || strcmp(id->item[0]->text, "storage") ||
-        id->item[1]->type != GLOBAL || known[id->item[1]->integer].what != STORAGE_TYPE || id->item[2]->type != TORCH_TEXT ||
-        id->item[4]->type != TORCH_INT || (id->n == 6 && id->item[5]->type != TORCH_NONE))
-        return refuse(p, "a persistent reference is no plain storage; refused");
-    const char *key = id->item[2]->text;
-    enum dtype dtype = known[id->item[1]->integer].dtype;
-    int64_t count = id->item[4]->integer;
-    if (count < 0 || (uint64_t)count > p->file_size / dtype_size(dtype))
-        return refuse(p, "storage \"%.64s\" of %lld elements is larger than the file", key, (long long)count);
-    for (int i = p->n_storages - 1; i >= 0; i--) /* a shared one was mostly seen lately */
-        if (!strcmp(p->storages[i]->key, key)) {
-            if (p->storages[i]->dtype != dtype || p->storages[i]->count != count)
-                return refuse(p, "storage \"%.64s\" is described in two ways", key);
-            return push_int(p, STORAGE, i);
-        }
-    if (p->n_storages == MAX_STORAGES)
-        return refuse(p, "more than %d storages", MAX_STORAGES);
-    struct pickle_storage *s = xcalloc(1, sizeof *s);
-    *s = (struct pickle_storage){.key = xstrdup(key), .dtype = dtype, .count = count};
-    p->storages = grow(p->storages, p->n_storages, sizeof *p->storages);
-    p->storages[p->n_storages++] = s;
-    return push_int(p, STORAGE, p->n_storages - 1);
+        return pickle_refuse(p, "memo %llu was never set", (unsigned long long)index);
+    return pickle_push(p, p->memo[index]);
 }
 
 /* ---- numbers ---- */
@@ -472,7 +272,7 @@ static bool push_long(struct pickle *p, uint64_t bytes) {
     if (!b)
         return false;
     if (bytes == 0)
-        return push_int(p, TORCH_INT, 0);
+        return pickle_push_int(p, TORCH_INT, 0);
     bool negative = b[bytes - 1] & 0x80;
     uint64_t v = negative ? UINT64_MAX : 0;
     bool fits = true;
@@ -483,19 +283,19 @@ static bool push_long(struct pickle *p, uint64_t bytes) {
             v = v << 8 | b[i];
     }
     fits &= bytes < 8 || (v >> 63) == negative;
-    return push_int(p, TORCH_INT, fits ? (int64_t)v : negative ? INT64_MIN : INT64_MAX);
+    return pickle_push_int(p, TORCH_INT, fits ? (int64_t)v : negative ? INT64_MIN : INT64_MAX);
 }
 
 static bool push_binary_float(struct pickle *p) {
     const uint8_t *b = take(p, 8);
-    struct torch_value *v = b ? make(p, TORCH_FLOAT) : NULL;
+    struct torch_value *v = b ? pickle_make(p, TORCH_FLOAT) : NULL;
     if (!v)
         return false;
     uint64_t bits = 0;
     for (int i = 0; i < 8; i++)
         bits = bits << 8 | b[i];
     memcpy(&v->number, &bits, 8);
-    return push(p, v);
+    return pickle_push(p, v);
 }
 
 static bool push_text_number(struct pickle *p, char op) {
@@ -503,8 +303,8 @@ static bool push_text_number(struct pickle *p, char op) {
     if (!take_line(p, line))
         return false;
     if (op == 'I' && (!strcmp(line, "00") || !strcmp(line, "01")))
-        return push_int(p, TORCH_BOOL, line[1] == '1');
-    struct torch_value *v = make(p, op == 'F' ? TORCH_FLOAT : TORCH_INT);
+        return pickle_push_int(p, TORCH_BOOL, line[1] == '1');
+    struct torch_value *v = pickle_make(p, op == 'F' ? TORCH_FLOAT : TORCH_INT);
     if (!v)
         return false;
     if (op == 'F')
@@ -514,8 +314,8 @@ static bool push_text_number(struct pickle *p, char op) {
     if (op == 'L' && *end == 'L')
         end++;
     if (end == line || *end)
-        return refuse(p, "\"%.40s\" is no number", line);
-    return push(p, v);
+        return pickle_refuse(p, "\"%.40s\" is no number", line);
+    return pickle_push(p, v);
 }
 
 /* 'text' in quotes, protocol 0; escapes are left as they are */
@@ -525,7 +325,7 @@ static bool push_quoted(struct pickle *p) {
         return false;
     size_t n = strlen(line);
     if (n < 2 || (line[0] != '\'' && line[0] != '"') || line[n - 1] != line[0])
-        return refuse(p, "a text without quotes");
+        return pickle_refuse(p, "a text without quotes");
     return push_text(p, TORCH_TEXT, line + 1, n - 2);
 }
 
@@ -546,10 +346,6 @@ static const char *refused_name(uint8_t op) {
     case 'o': return "OBJ";
     case 0x82: case 0x83: case 0x84: return "EXT";
     case 0x92: return "NEWOBJ_EX";
-    case 0x8f: return "EMPTY_SET";
-    case 0x90: return "ADDITEMS";
-    case 0x91: return "FROZENSET";
-    case 0x96: return "BYTEARRAY8";
     case 0x97: return "NEXT_BUFFER";
     case 0x98: return "READONLY_BUFFER";
     default: return "unknown";
@@ -574,25 +370,25 @@ static bool step(struct pickle *p, uint8_t op) {
     struct torch_value *a, *b;
     switch (op) {
     case 0x80: /* PROTO */
-        return take_uint(p, 1, &n) && (n <= 5 || refuse(p, "protocol %d is unknown", (int)n));
+        return take_uint(p, 1, &n) && (n <= 5 || pickle_refuse(p, "protocol %d is unknown", (int)n));
     case 0x95: /* FRAME: a hint about buffering */
         return take_uint(p, 8, &n);
-    case '(': return push_int(p, MARK, 0);
+    case '(': return pickle_push_int(p, PICKLE_MARK, 0);
     case '0':
-        if (p->depth > 0 && p->stack[p->depth - 1]->type == MARK) {
+        if (p->depth > 0 && p->stack[p->depth - 1]->type == PICKLE_MARK) {
             p->depth--;
             return true;
         }
-        return pop(p) != NULL;
+        return pickle_pop(p) != NULL;
     case '1': return pop_to_mark(p);
-    case '2': return (p->depth > 0 && p->stack[p->depth - 1]->type != MARK) ? push(p, p->stack[p->depth - 1])
-                                                                           : refuse(p, "the stack is empty");
-    case 'N': return push_int(p, TORCH_NONE, 0);
-    case 0x88: return push_int(p, TORCH_BOOL, 1);
-    case 0x89: return push_int(p, TORCH_BOOL, 0);
-    case 'J': return take_uint(p, 4, &n) && push_int(p, TORCH_INT, (int32_t)n);
-    case 'K': return take_uint(p, 1, &n) && push_int(p, TORCH_INT, (int64_t)n);
-    case 'M': return take_uint(p, 2, &n) && push_int(p, TORCH_INT, (int64_t)n);
+    case '2': return (p->depth > 0 && p->stack[p->depth - 1]->type != PICKLE_MARK) ? pickle_push(p, p->stack[p->depth - 1])
+                                                                           : pickle_refuse(p, "the stack is empty");
+    case 'N': return pickle_push_int(p, TORCH_NONE, 0);
+    case 0x88: return pickle_push_int(p, TORCH_BOOL, 1);
+    case 0x89: return pickle_push_int(p, TORCH_BOOL, 0);
+    case 'J': return take_uint(p, 4, &n) && pickle_push_int(p, TORCH_INT, (int32_t)n);
+    case 'K': return take_uint(p, 1, &n) && pickle_push_int(p, TORCH_INT, (int64_t)n);
+    case 'M': return take_uint(p, 2, &n) && pickle_push_int(p, TORCH_INT, (int64_t)n);
     case 0x8a: return take_uint(p, 1, &n) && push_long(p, n);
     case 0x8b: return take_uint(p, 4, &n) && push_long(p, n);
     case 'I': case 'L': case 'F': return push_text_number(p, (char)op);
@@ -607,17 +403,18 @@ static bool step(struct pickle *p, uint8_t op) {
     case 'C': return text_of(p, TORCH_BYTES, 1);
     case 'B': return text_of(p, TORCH_BYTES, 4);
     case 0x8e: return text_of(p, TORCH_BYTES, 8);
-    case ')': return push(p, make(p, TORCH_TUPLE));
-    case ']': return push(p, make(p, TORCH_LIST));
-    case '}': return push(p, make(p, TORCH_DICT));
+    case 0x96: return text_of(p, TORCH_BYTES, 8); /* BYTEARRAY8 */
+    case ')': return pickle_push(p, pickle_make(p, TORCH_TUPLE));
+    case ']': case 0x8f: return pickle_push(p, pickle_make(p, TORCH_LIST)); /* a set is a list here */
+    case '}': return pickle_push(p, pickle_make(p, TORCH_DICT));
     case 't': return from_mark(p, TORCH_TUPLE, false);
-    case 'l': return from_mark(p, TORCH_LIST, false);
+    case 'l': case 0x91: return from_mark(p, TORCH_LIST, false);
     case 'd': return from_mark(p, TORCH_DICT, false);
     case 0x85: return gather_last(p, 1);
     case 0x86: return gather_last(p, 2);
     case 0x87: return gather_last(p, 3);
     case 'a': return extend(p, TORCH_LIST, p->depth - 1, false);
-    case 'e': return from_mark(p, TORCH_LIST, true);
+    case 'e': case 0x90: return from_mark(p, TORCH_LIST, true);
     case 's': return extend(p, TORCH_DICT, p->depth - 2, false);
     case 'u': return from_mark(p, TORCH_DICT, true);
     case 'q': return take_uint(p, 1, &n) && memo_put(p, n);
@@ -627,20 +424,19 @@ static bool step(struct pickle *p, uint8_t op) {
     case 'j': return take_uint(p, 4, &n) && memo_get(p, n);
     case 'p': return take_line(p, line) && memo_put(p, strtoull(line, NULL, 10));
     case 'g': return take_line(p, line) && memo_get(p, strtoull(line, NULL, 10));
-    case 'c': return take_line(p, line) && take_line(p, name) && push_global(p, line, name);
+    case 'c': return take_line(p, line) && take_line(p, name) && pickle_push_global(p, line, name);
     case 0x93: /* STACK_GLOBAL */
-        b = pop(p);
-        a = b ? pop(p) : NULL;
+        b = pickle_pop(p);
+        a = b ? pickle_pop(p) : NULL;
         if (!a)
             return false;
         if (a->type != TORCH_TEXT || b->type != TORCH_TEXT)
-            return refuse(p, "a name that is no text");
-        return push_global(p, a->text, b->text);
-    case 'R': case 0x81: return construct(p);
-    case 'b': /* BUILD: an OrderedDict's attributes (PyTorch's _metadata) are of no use here */
-        return pop(p) && (top(p, TORCH_DICT, "a dictionary to set attributes of") != NULL);
-    case 'Q': return persistent(p);
-    default: return refuse(p, "opcode 0x%02x (%s) is refused", op, refused_name(op));
+            return pickle_refuse(p, "a name that is no text");
+        return pickle_push_global(p, a->text, b->text);
+    case 'R': case 0x81: return pickle_construct(p);
+    case 'b': return pickle_build(p);
+    case 'Q': return pickle_persistent(p);
+    default: return pickle_refuse(p, "opcode 0x%02x (%s) is refused", op, refused_name(op));
     }
 }
 
@@ -660,10 +456,10 @@ enum status pickle_run(struct pickle *p, const uint8_t *bytes, uint64_t size, co
         if (!step(p, *op))
             return ST_BAD;
     }
-    struct torch_value *v = pop(p);
+    struct torch_value *v = pickle_pop(p);
     if (!v)
         return ST_BAD;
-    if (v->type >= MARK)
+    if (v->type >= PICKLE_MARK && (p->read_blob || v->type != PICKLE_STORAGE))
         return st_bad(e, "the pickle's result is no data");
     *result = v;
     return ST_OK;
@@ -681,11 +477,8 @@ struct pickle_storage *pickle_storage_at(struct pickle *p, int i) {
     return p->storages[i];
 }
 
-struct pickle_storage *pickle_find_storage(struct pickle *p, const char *key) {
-    for (int i = 0; i < p->n_storages; i++)
-        if (!strcmp(p->storages[i]->key, key))
-            return p->storages[i];
-    return NULL;
+struct pickle_storage *pickle_storage_of(struct pickle *p, const struct torch_value *v) {
+    return v->type == PICKLE_STORAGE ? p->storages[v->integer] : NULL;
 }
 
 int pickle_tensor_count(const struct pickle *p) {

@@ -1,4 +1,4 @@
-/* torch_pickle.c - the two file layouts around a pickle, storages, tensors; the stack machine is in pickle_machine.c. */
+/* torch_pickle.c - the file layouts around a pickle, storages, tensors; the stack machine is in pickle_machine.c. */
 #include "common/store/torch_pickle.h"
 
 #include <archive.h>
@@ -15,9 +15,10 @@
 #include "common/store/pickle_machine.h"
 
 #define MAX_TENSORS 100000
-#define MAX_DEPTH 16
+#define MAX_DEPTH 24 /* a module takes two levels */
 #define MAX_NAME 1024
-#define MAX_STORAGES 20000
+#define MAX_ENTRIES 20000
+#define MAX_VISITS (2 << 20) /* items looked at for tensors: containers may share and nest */
 #define MAX_PICKLE ((size_t)64 << 20) /* bytes of data.pkl in a zip */
 
 struct torch_file {
@@ -42,7 +43,23 @@ struct torch_file {
     int index_size;
     void **owned; /* copies of non-contiguous tensors */
     int n_owned;
+    struct torch_file **inner; /* zip archives inside the pickle, whose storages are in use */
+    int n_inner;
 };
+
+enum torch_layout { NO_LAYOUT, ZIP, LEGACY, PLAIN };
+
+/* Plain: PROTO 2..5. A safetensors file may begin with those two bytes, a length, but then bytes 4 to 8 are "\0\0\0\0{". */
+static enum torch_layout layout_of(const uint8_t *bytes, uint64_t size) {
+    static const uint8_t legacy[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
+    if (size < sizeof legacy)
+        return NO_LAYOUT;
+    if (!memcmp(bytes, "PK\3\4", 4))
+        return ZIP;
+    if (!memcmp(bytes, legacy, sizeof legacy))
+        return LEGACY;
+    return bytes[0] == 0x80 && bytes[1] >= 2 && bytes[1] <= 5 && memcmp(bytes + 4, "\0\0\0\0{", 5) ? PLAIN : NO_LAYOUT;
+}
 
 /* ---- storages ---- */
 
@@ -55,8 +72,8 @@ static uint64_t read_le64(const uint8_t *p) {
 
 /* Legacy: after the pickles come, in the order of the last one's list, element count and raw data of each storage. */
 static enum status place_legacy(struct torch_file *f, uint64_t at, const struct torch_value *keys, struct error *e) {
-    if (keys->type != TORCH_LIST)
-        return st_bad(e, "the list of storages is missing");
+    if (keys->type != TORCH_LIST || keys->n > pickle_storage_count(f->pickle))
+        return st_bad(e, "the list of storages is missing or too long");
     for (int64_t i = 0; i < keys->n; i++) {
         if (keys->item[i]->type != TORCH_TEXT)
             return st_bad(e, "storage key %lld is no text", (long long)i);
@@ -78,15 +95,15 @@ static enum status place_legacy(struct torch_file *f, uint64_t at, const struct 
 }
 
 static enum status place_zip(struct torch_file *f, struct error *e) {
-    for (int i = 0; i < pickle_storage_count(f->pickle); i++) {
-        struct pickle_storage *s = pickle_storage_at(f->pickle, i);
-        for (int k = 0; k < f->n_entries && !s->data; k++)
-            if (!strcmp(f->entries[k].key, s->key)) {
-                if (f->entries[k].bytes.size / dtype_size(s->dtype) < (uint64_t)s->count)
-                    return st_bad(e, "storage \"%.64s\" has %zu bytes, the tensors expect %lld elements of %d", s->key,
-                                  f->entries[k].bytes.size, (long long)s->count, dtype_size(s->dtype));
-                s->data = f->entries[k].bytes.data ? f->entries[k].bytes.data : (const uint8_t *)"";
-            }
+    for (int k = 0; k < f->n_entries; k++) {
+        const struct bytes *b = &f->entries[k].bytes;
+        struct pickle_storage *s = pickle_find_storage(f->pickle, f->entries[k].key);
+        if (!s || s->data)
+            continue;
+        if (b->size / (size_t)dtype_size(s->dtype) < (uint64_t)s->count)
+            return st_bad(e, "storage \"%.64s\" has %zu bytes, the tensors expect %lld elements of %d", s->key, b->size,
+                          (long long)s->count, dtype_size(s->dtype));
+        s->data = b->data ? b->data : (const uint8_t *)"";
     }
     return ST_OK;
 }
@@ -156,8 +173,8 @@ static enum status read_zip(struct torch_file *f, struct error *e) {
                 st = st_bad(e, "written on a big-endian machine");
             bytes_free(&order);
         } else if (!strncmp(slash, "/data/", 6)) {
-            if (f->n_entries == MAX_STORAGES) {
-                st = st_bad(e, "more than %d storages", MAX_STORAGES);
+            if (f->n_entries == MAX_ENTRIES) {
+                st = st_bad(e, "more than %d storages", MAX_ENTRIES);
                 break;
             }
             if (f->n_entries == room)
@@ -175,6 +192,33 @@ static enum status read_zip(struct torch_file *f, struct error *e) {
         return st_bad(e, "the archive has no data.pkl: not written by torch.save");
     st = pickle_run(f->pickle, f->pkl.data, f->pkl.size, &f->root, e);
     return st == ST_OK ? place_zip(f, e) : st;
+}
+
+/* ---- files inside a plain pickle ---- */
+
+/* One storage, as torch.save writes it by itself. Data of the legacy layout is used where it lies. */
+static enum status read_blob(void *context, const uint8_t *bytes, uint64_t size, struct pickle_storage *out, struct error *e) {
+    struct torch_file *f = context, *inner = xcalloc(1, sizeof *inner);
+    inner->bytes = bytes;
+    inner->size = size;
+    inner->pickle = pickle_create(size, NULL, NULL);
+    enum torch_layout layout = layout_of(bytes, size);
+    enum status st = layout == ZIP ? read_zip(inner, e) : layout == LEGACY ? read_legacy(inner, e) : st_bad(e, "not a file of torch.save");
+    const struct pickle_storage *s = st == ST_OK ? pickle_storage_of(inner->pickle, inner->root) : NULL;
+    if (st == ST_OK && (!s || !s->data))
+        st = st_bad(e, "it is no single storage");
+    if (st == ST_OK) {
+        out->dtype = s->dtype;
+        out->count = s->count;
+        out->data = s->data;
+    }
+    if (st == ST_OK && layout == ZIP) {
+        f->inner = xrealloc(f->inner, ((size_t)f->n_inner + 1) * sizeof *f->inner);
+        f->inner[f->n_inner++] = inner;
+    } else {
+        torch_close(inner);
+    }
+    return st;
 }
 
 /* ---- tensors under names ---- */
@@ -233,8 +277,6 @@ static uint64_t hash_name(const char *s) {
 
 static enum status collect(struct torch_file *f, const struct torch_value *v, char *name, size_t used, int depth, int64_t *budget,
                            struct error *e) {
-    if (--*budget < 0 || depth > MAX_DEPTH)
-        return st_bad(e, "containers are nested too deeply or share too much");
     if (v->type == TORCH_TENSOR) {
         if (f->n_tensors == MAX_TENSORS)
             return st_bad(e, "more than %d tensors", MAX_TENSORS);
@@ -245,9 +287,21 @@ static enum status collect(struct torch_file *f, const struct torch_value *v, ch
         t->name = pickle_keep_text(f->pickle, name, used);
         return ST_OK;
     }
+    if (v->type == TORCH_OBJECT) {
+        static const char *const parts[] = {"_parameters", "_buffers", "_modules"};
+        for (int i = 0; i < 3; i++) {
+            const struct torch_value *part = torch_item(v, parts[i]);
+            enum status st = part && part->type == TORCH_DICT ? collect(f, part, name, used, depth + 1, budget, e) : ST_OK;
+            if (st != ST_OK)
+                return st;
+        }
+        return ST_OK;
+    }
     if (v->type != TORCH_DICT && v->type != TORCH_LIST && v->type != TORCH_TUPLE)
         return ST_OK;
     for (int64_t i = 0; i < v->n; i++) {
+        if (--*budget < 0 || depth >= MAX_DEPTH)
+            return st_bad(e, "containers are nested too deeply or share too much");
         bool dict = v->type == TORCH_DICT;
         const struct torch_value *key = dict ? v->item[2 * i] : NULL, *value = dict ? v->item[2 * i + 1] : v->item[i];
         char number[24];
@@ -270,7 +324,7 @@ static enum status collect(struct torch_file *f, const struct torch_value *v, ch
 
 static enum status collect_all(struct torch_file *f, struct error *e) {
     char name[MAX_NAME + 1] = "";
-    int64_t budget = 4 * MAX_TENSORS;
+    int64_t budget = MAX_VISITS;
     enum status st = collect(f, f->root, name, 0, 0, &budget, e);
     if (st != ST_OK)
         return st;
@@ -293,15 +347,17 @@ static enum status collect_all(struct torch_file *f, struct error *e) {
 /* ---- open, close, find ---- */
 
 bool torch_detect(const void *bytes, uint64_t size) {
-    static const uint8_t legacy[] = {0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19};
-    return size >= sizeof legacy && (!memcmp(bytes, legacy, sizeof legacy) || !memcmp(bytes, "PK\3\4", 4));
+    return layout_of(bytes, size) != NO_LAYOUT;
 }
 
 static enum status parse(struct torch_file *f, const char *name, struct error *e) {
-    if (!torch_detect(f->bytes, f->size))
-        return st_bad(e, "%s: not a file of torch.save", name);
-    f->pickle = pickle_create(f->size);
-    enum status st = f->bytes[0] == 'P' ? read_zip(f, e) : read_legacy(f, e);
+    enum torch_layout layout = layout_of(f->bytes, f->size);
+    if (layout == NO_LAYOUT)
+        return st_bad(e, "%s: not a file of torch.save, nor a pickle", name);
+    f->pickle = pickle_create(f->size, read_blob, f);
+    enum status st = layout == ZIP      ? read_zip(f, e)
+                     : layout == LEGACY ? read_legacy(f, e)
+                                        : pickle_run(f->pickle, f->bytes, f->size, &f->root, e);
     if (st == ST_OK)
         st = finish_tensors(f, e);
     if (st == ST_OK)
@@ -362,6 +418,9 @@ void torch_close(struct torch_file *f) {
     }
     for (int i = 0; i < f->n_owned; i++)
         free(f->owned[i]);
+    for (int i = 0; i < f->n_inner; i++)
+        torch_close(f->inner[i]);
+    free(f->inner);
     free(f->entries);
     free(f->owned);
     free(f->tensors);
@@ -373,6 +432,28 @@ void torch_close(struct torch_file *f) {
 
 const struct torch_value *torch_root(const struct torch_file *f) {
     return f->root;
+}
+
+const struct torch_value *torch_item(const struct torch_value *dict, const char *key) {
+    if (dict && (dict->type == TORCH_DICT || dict->type == TORCH_OBJECT))
+        for (int64_t i = 0; i < dict->n; i++)
+            if (dict->item[2 * i]->type == TORCH_TEXT && !strcmp(dict->item[2 * i]->text, key))
+                return dict->item[2 * i + 1];
+    return NULL;
+}
+
+const struct torch_value *torch_module(const struct torch_value *from, const char *name) {
+    while (from && *name) {
+        char part[64];
+        size_t n = strcspn(name, ".");
+        if (n >= sizeof part)
+            return NULL;
+        memcpy(part, name, n);
+        part[n] = 0;
+        name += n + (name[n] == '.');
+        from = torch_item(from->type == TORCH_OBJECT ? torch_item(from, "_modules") : from, part);
+    }
+    return from && from->type == TORCH_OBJECT ? from : NULL;
 }
 
 int torch_count(const struct torch_file *f) {

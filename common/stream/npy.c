@@ -278,33 +278,39 @@ static enum status read_data(struct source *s, size_t bytes, struct bytes *data,
     return ST_OK;
 }
 
-static enum status read_array(struct source *s, enum npy_want want, struct npy *a, struct error *e) {
-    *a = (struct npy){0};
-    struct header h = {0};
-    enum status st = read_header(s, &h, e);
+/* The number of elements and the bytes of an array in the file and as delivered. */
+static enum status measure(const struct source *s, const struct header *h, int64_t out_size, int64_t limit, int64_t *count,
+                           int64_t *bytes, int64_t *out_bytes, struct error *e) {
+    bool overflow = false;
+    *count = 1;
+    for (int i = 0; i < h->ndim; i++)
+        if (h->dim[i] == 0)
+            *count = 0;
+    for (int i = 0; i < h->ndim && *count; i++)
+        overflow |= __builtin_mul_overflow(*count, h->dim[i], count);
+    overflow |= __builtin_mul_overflow(*count, h->size, bytes);
+    overflow |= __builtin_mul_overflow(*count, out_size, out_bytes);
+    if (overflow || *bytes > limit || *out_bytes > limit)
+        return st_fail(e, "%s: .npy array is over the limit of %lld bytes", s->name, (long long)limit);
+    return ST_OK;
+}
+
+/* What stands behind a header. */
+static enum status read_body(struct source *s, const struct header *h, enum npy_want want, struct npy *a, struct error *e) {
+    int64_t count, bytes, out_bytes, out_size = want == NPY_F32 ? 4 : 8;
+    enum status st = measure(s, h, out_size, NPY_MAX_BYTES, &count, &bytes, &out_bytes, e);
     if (st)
         return st;
-    int64_t count = 1, bytes, out_bytes, out_size = want == NPY_F32 ? 4 : 8;
-    bool overflow = false;
-    for (int i = 0; i < h.ndim; i++)
-        if (h.dim[i] == 0)
-            count = 0;
-    for (int i = 0; i < h.ndim && count; i++)
-        overflow |= __builtin_mul_overflow(count, h.dim[i], &count);
-    overflow |= __builtin_mul_overflow(count, h.size, &bytes);
-    overflow |= __builtin_mul_overflow(count, out_size, &out_bytes);
-    if (overflow || bytes > NPY_MAX_BYTES || out_bytes > NPY_MAX_BYTES)
-        return st_fail(e, "%s: .npy array is over the limit of %lld bytes", s->name, (long long)NPY_MAX_BYTES);
     struct bytes data = {0};
     st = read_data(s, (size_t)bytes, &data, e);
     if (st) {
         bytes_free(&data);
         return st;
     }
-    a->ndim = h.ndim;
-    memcpy(a->dim, h.dim, sizeof a->dim);
+    a->ndim = h->ndim;
+    memcpy(a->dim, h->dim, sizeof a->dim);
     a->count = count;
-    bool same = h.kind == 'f' && h.size == out_size && !h.big && (!h.fortran || h.ndim < 2); /* the usual case: nothing to do */
+    bool same = h->kind == 'f' && h->size == out_size && !h->big && (!h->fortran || h->ndim < 2); /* the usual case: nothing to do */
     if (same && data.data) {
         if (want == NPY_F32)
             a->f32 = (float *)(void *)data.data;
@@ -316,9 +322,16 @@ static enum status read_array(struct source *s, enum npy_want want, struct npy *
         a->f32 = xmalloc((size_t)out_bytes);
     else
         a->f64 = xmalloc((size_t)out_bytes);
-    convert(&h, data.data, a);
+    convert(h, data.data, a);
     bytes_free(&data);
     return ST_OK;
+}
+
+static enum status read_array(struct source *s, enum npy_want want, struct npy *a, struct error *e) {
+    *a = (struct npy){0};
+    struct header h = {0};
+    enum status st = read_header(s, &h, e);
+    return st ? st : read_body(s, &h, want, a, e);
 }
 
 enum status npy_read(FILE *f, const char *name, enum npy_want want, struct npy *a, struct error *e) {
@@ -342,6 +355,56 @@ void npy_free(struct npy *a) {
     free(a->f32);
     free(a->f64);
     *a = (struct npy){0};
+}
+
+enum status npy_rows_open(FILE *f, const char *name, struct npy_rows *r, struct error *e) {
+    struct source s = {.f = f, .name = name};
+    struct header h = {0};
+    int64_t count, bytes, out_bytes;
+    *r = (struct npy_rows){.f = f, .name = name};
+    enum status st = read_header(&s, &h, e);
+    if (!st)
+        st = measure(&s, &h, 4, INT64_MAX, &count, &bytes, &out_bytes, e);
+    if (!st && h.fortran && h.ndim > 1)
+        st = read_body(&s, &h, NPY_F32, &r->whole, e);
+    if (st)
+        return st;
+    r->ndim = h.ndim;
+    memcpy(r->dim, h.dim, sizeof r->dim);
+    r->rows = r->left = h.ndim ? h.dim[0] : 1;
+    r->row = r->rows ? count / r->rows : 0;
+    r->kind = h.kind;
+    r->size = h.size;
+    r->big = h.big;
+    return ST_OK;
+}
+
+enum status npy_rows_read(struct npy_rows *r, float *out, int64_t n, struct error *e) {
+    struct source s = {.f = r->f, .name = r->name};
+    size_t count = (size_t)(n * r->row);
+    const float *whole = r->whole.f32;
+    if (whole)
+        memcpy(out, whole + (r->rows - r->left) * r->row, count * sizeof *out);
+    r->left -= n;
+    if (whole)
+        return ST_OK;
+    if (r->kind == 'f' && r->size == 4 && !r->big)
+        return take(&s, out, count * 4) < count * 4 ? ends_early(&s, "data", e) : ST_OK;
+    struct header h = {.kind = r->kind, .size = r->size, .big = r->big, .ndim = 1};
+    uint8_t piece[8192]; /* a multiple of every element size */
+    for (size_t at = 0; at < count;) {
+        size_t m = sizeof piece / (size_t)r->size < count - at ? sizeof piece / (size_t)r->size : count - at;
+        if (take(&s, piece, m * (size_t)r->size) < m * (size_t)r->size)
+            return ends_early(&s, "data", e);
+        convert(&h, piece, &(struct npy){.count = (int64_t)m, .f32 = out + at});
+        at += m;
+    }
+    return ST_OK;
+}
+
+void npy_rows_close(struct npy_rows *r) {
+    npy_free(&r->whole);
+    r->left = 0;
 }
 
 enum status npy_write_header(FILE *f, const char *type, int ndim, const int64_t *dim, struct error *e) {

@@ -9,6 +9,7 @@
 #ifndef FACEMILL_NPY_H
 #define FACEMILL_NPY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -34,6 +35,32 @@ enum status npy_read(FILE *f, const char *name, enum npy_want want, struct npy *
 /* The same from memory, exactly one array. */
 enum status npy_parse(const void *bytes, size_t size, enum npy_want want, struct npy *a, struct error *e);
 void npy_free(struct npy *a);
+
+/* The next array row by row (a row is what one index of the first dimension holds), as float32, for arrays that are larger than
+ * memory:
+ *     while ((st = npy_rows_open(f, "stdin", &r, &e)) == ST_OK) {
+ *         ...                                          // look at ndim, dim and row before making room for rows
+ *         while (r.left > 0 && !st) { n = r.left < batch ? r.left : batch; st = npy_rows_read(&r, rows, n, &e); ... }
+ *         npy_rows_close(&r);                          // before the next array all rows must have been read
+ *     }
+ * An array in Fortran order of two or more dimensions is read at once, and NPY_MAX_BYTES holds for it. */
+struct npy_rows {
+    int ndim;
+    int64_t dim[NPY_MAX_DIM];
+    int64_t rows; /* dim[0]; 1 when ndim = 0 */
+    int64_t row;  /* elements of a row */
+    int64_t left; /* rows not yet read */
+    /* private */
+    FILE *f;
+    const char *name;
+    char kind;
+    int size;
+    bool big;
+    struct npy whole;
+};
+enum status npy_rows_open(FILE *f, const char *name, struct npy_rows *r, struct error *e); /* as npy_read; name must live on */
+enum status npy_rows_read(struct npy_rows *r, float *out, int64_t n, struct error *e);     /* n <= left, out [n,row] */
+void npy_rows_close(struct npy_rows *r);
 
 /* descr: "<f4" or "<f8" and data accordingly. */
 enum status npy_write(FILE *f, const char *descr, int ndim, const int64_t *dim, const void *data, struct error *e);

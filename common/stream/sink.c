@@ -20,8 +20,9 @@ struct item {
 struct sink {
     struct sink_options o;
     char *path;                   /* NULL: stream */
-    bool grid;
+    bool grid, files;             /* files: not stdout */
     struct sample_writer *writer; /* of a stream */
+    struct video *video;
     struct image *tiles;          /* [n_tiles] of a grid */
     int n_tiles;
     int64_t pixels;               /* in tiles */
@@ -43,6 +44,8 @@ bool sink_is_grid(const char *path) {
 }
 
 static enum status write_item(struct sink *k, struct item *i, struct error *e) {
+    if (k->video)
+        return video_add(k->video, &i->image, e);
     if (k->grid) {
         k->pixels += (int64_t)i->image.width * i->image.height;
         if (k->pixels > IMAGE_MAX_PIXELS)
@@ -95,15 +98,18 @@ enum status sink_open(struct sink **out, const struct sink_options *o, struct er
     struct sink *k = xcalloc(1, sizeof *k);
     k->o = *o;
     k->o.depth = o->depth > 0 ? o->depth : 1;
-    k->path = o->path ? xstrdup(o->path) : NULL;
-    k->grid = o->path && sink_is_grid(o->path);
+    k->path = o->path && !o->video ? xstrdup(o->path) : NULL;
+    k->grid = k->path && sink_is_grid(k->path);
+    k->files = o->video ? o->video->path != NULL : k->path != NULL;
     k->ring = xcalloc((size_t)k->o.depth, sizeof *k->ring);
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->change, NULL);
     if (k->o.format == IMAGE_UNKNOWN)
         k->o.format = k->grid ? image_format_by_name(strrchr(k->path, '.') + 1) : k->path ? IMAGE_PNG : IMAGE_PPM;
     enum status st = ST_OK;
-    if (!k->path)
+    if (o->video)
+        st = video_open(&k->video, o->video, e);
+    else if (!k->path)
         st = sample_writer_open(&k->writer, STDOUT_FILENO, e);
     else if (!k->grid && ((mkdir(k->path, 0777) != 0 && errno != EEXIST) || access(k->path, W_OK | X_OK) != 0))
         st = st_fail(e, "folder %s: %s", k->path, strerror(errno));
@@ -158,6 +164,15 @@ static enum status write_grid(struct sink *k, struct error *e) {
     return st;
 }
 
+void sink_cancel(struct sink *k) {
+    if (!k || !k->files)
+        return;
+    pthread_mutex_lock(&k->lock);
+    k->failed = true;
+    pthread_mutex_unlock(&k->lock);
+    sink_close(k, NULL);
+}
+
 enum status sink_close(struct sink *k, struct error *e) {
     if (!k)
         return ST_OK;
@@ -176,6 +191,10 @@ enum status sink_close(struct sink *k, struct error *e) {
     }
     if (k->writer) {
         enum status ended = sample_writer_close(k->writer, st == ST_OK ? e : NULL);
+        st = st == ST_OK ? ended : st;
+    }
+    if (k->video) {
+        enum status ended = video_close(k->video, st == ST_OK, st == ST_OK ? e : NULL);
         st = st == ST_OK ? ended : st;
     }
     if (st == ST_OK && k->grid && k->n_tiles)

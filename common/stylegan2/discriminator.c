@@ -25,11 +25,8 @@ static tensor *layer(struct sg2_vars *v, const char *name, tensor *x, int down, 
     return sg2_bias_act(g, x, bias, act, gain, v->net->config.conv_clamp * gain);
 }
 
-tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half) {
-    return sg2_discriminator_parts(v, img, c, 1, half);
-}
-
-tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
+/* The residual blocks, down to 4x4. each (may be NULL) receives the result of every one. */
+static tensor *blocks(struct sg2_vars *v, tensor *img, bool half, tensor **each) {
     struct graph *g = v->g;
     const struct sg2_config *k = &v->net->config;
     const float sqrt_half = sqrtf(0.5f);
@@ -47,7 +44,28 @@ tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int 
         snprintf(name, sizeof name, "b%d.conv1", res);
         x = layer(v, name, x, 2, true, SG2_LRELU, sqrt_half, half);
         x = add(g, y, x);
+        if (each)
+            *each++ = x;
     }
+    return x;
+}
+
+int sg2_discriminator_features(struct sg2_vars *v, tensor *img, bool half, tensor **out) {
+    int n = 0;
+    blocks(v, img, half, out);
+    for (int res = v->net->config.res; res > 4; res /= 2, n++)
+        out[n] = cast(v->g, out[n], DT_F32);
+    return n;
+}
+
+tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half) {
+    return sg2_discriminator_parts(v, img, c, 1, half);
+}
+
+tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
+    struct graph *g = v->g;
+    const struct sg2_config *k = &v->net->config;
+    tensor *x = blocks(v, img, half, NULL);
     x = cast(g, x, DT_F32);
     if (k->mbstd_channels > 0)
         x = sg2_minibatch_std(g, x, parts, k->mbstd_group, k->mbstd_channels);

@@ -53,7 +53,8 @@ static enum status plan_synthesis(struct sg2_generator *s, struct error *e) {
     const struct sg2_config *k = &s->net->config;
     struct graph *g = graph_create("synthesis");
     struct sg2_vars *v = sg2_vars_create(g, s->net, true);
-    struct sg2_synthesis_opt o = {.noise = s->o.noise, .noise_use = USE_LAYER_NOISE, .half = s->o.half};
+    struct sg2_synthesis_opt o = {.noise = s->o.noise, .noise_use = USE_LAYER_NOISE, .noise_scale = s->o.noise_scale,
+                                  .half = s->o.half};
     if (o.noise == SG2_NOISE_RANDOM)
         o.noise_key = graph_input(g, s->key, 0, DT_U64, "key", 2, s->o.batch, 2);
     tensor *img = sg2_synthesis(v, graph_input(g, s->ws, 0, DT_F32, "ws", 3, s->o.batch, s->num_ws, k->w_dim), o);
@@ -75,9 +76,11 @@ enum status sg2_generator_create(struct sg2_generator **gen, struct device *d, s
     if (!(o->psi >= -10 && o->psi <= 10))
         return st_bad(e, "generator: truncation %g, allowed are -10 to 10", (double)o->psi);
     struct sg2_generator *s = xcalloc(1, sizeof *s);
-    int64_t B = o->batch;
+    bool cpu = !strcmp(device_name(d), "cpu");
+    int64_t B = cpu ? 1 : o->batch;
     s->o = *o;
-    s->o.half = o->half && strcmp(device_name(d), "cpu") != 0;
+    s->o.batch = (int)B;
+    s->o.half = o->half && !cpu;
     s->net = net;
     s->num_ws = sg2_num_ws(k);
     s->pixels = (int64_t)k->res * k->res * k->img_channels;
@@ -86,16 +89,21 @@ enum status sg2_generator_create(struct sg2_generator **gen, struct device *d, s
     s->w = buffer_create(d, B * k->w_dim * 4, "w");
     s->ws = buffer_create(d, B * s->num_ws * k->w_dim * 4, "ws");
     s->key = buffer_create(d, B * 16, "noise key");
-    s->img = buffer_create(d, B * s->pixels * 4, "img");
-    s->bytes = buffer_create(d, B * s->pixels, "bytes");
+    if (o->mapping_only) {
+        s->pixels = 0;
+    } else {
+        s->img = buffer_create(d, B * s->pixels * 4, "img");
+        s->bytes = buffer_create(d, B * s->pixels, "bytes");
+    }
     int64_t row = max64(max64(k->z_dim, k->c_dim), max64((int64_t)s->num_ws * k->w_dim, s->pixels));
     s->host = xcalloc((size_t)(B * row), sizeof *s->host);
     s->host_key = xcalloc((size_t)(2 * B), sizeof *s->host_key);
     enum status st;
-    if ((st = plan_mapping(s, true, e)) || (st = plan_mapping(s, false, e)) || (st = plan_synthesis(s, e))) {
+    if ((st = plan_mapping(s, true, e)) || (st = plan_mapping(s, false, e)) || (!o->mapping_only && (st = plan_synthesis(s, e)))) {
         sg2_generator_free(s);
         return st;
     }
+    s->o.noise_scale = NULL; /* the caller's */
     *gen = s;
     return ST_OK;
 }
@@ -121,10 +129,12 @@ void sg2_generator_free(struct sg2_generator *s) {
 void sg2_generator_refresh(struct sg2_generator *s) {
     program_constants_changed(s->from_z);
     program_constants_changed(s->from_w);
-    program_constants_changed(s->synthesis);
+    if (s->synthesis)
+        program_constants_changed(s->synthesis);
 }
 
 struct program *sg2_generator_program(struct sg2_generator *s) { return s->synthesis; }
+int sg2_generator_batch(const struct sg2_generator *s) { return s->o.batch; }
 
 /* Rows first .. of `rows` into a buffer of batch rows; a short batch is filled with its first row. */
 static void send(struct sg2_generator *s, struct buffer *to, const float *rows, int64_t width, int64_t first, int64_t n) {

@@ -83,20 +83,31 @@ tensor *sg2_mapping(struct sg2_vars *v, tensor *z, tensor *c);
 /* w [N,w_dim] -> ws [N,num_ws,w_dim], truncated to w_avg + psi*(w - w_avg) in the first `cutoff` layers (cutoff < 0: all) */
 tensor *sg2_broadcast_truncate(struct sg2_vars *v, tensor *w, float psi, int cutoff);
 
-enum sg2_noise { SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE };
+enum sg2_noise { SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE, SG2_NOISE_GIVEN };
 struct sg2_synthesis_opt {
     enum sg2_noise noise;
     tensor *noise_key; /* for SG2_NOISE_RANDOM, U64: [2] = {seed, index of the first image}, or [N,2] = one such pair an image */
     uint32_t noise_use; /* layer k draws use noise_use + k */
+    const float *noise_scale; /* [num_ws] factors on the noise of each layer, 0 = none there; NULL = 1. Layer = row of w+;
+                               * the last row feeds a ToRGB only and has no noise */
+    tensor **noise_maps; /* for SG2_NOISE_GIVEN: layer k adds noise_maps[k], [1 or N,r,r,1] with r = sg2_noise_res(k) */
     bool half;          /* activations and convolutions in 16 bit (SG2_HALF); pictures, styles and the rest stay
                          * float32. The CPU has no 16-bit convolution: the trainer and the generator clear it there */
 };
+/* The layers that take noise, 2*log2(res) - 3 of them, and the side of layer k's map: 4, 8, 8, 16, 16 ... */
+int sg2_noise_layers(const struct sg2_config *c);
+int sg2_noise_res(int k);
 /* ws [N,num_ws,w_dim] -> img [N,res,res,img_channels] */
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);
 /* img [N,res,res,C], c [N,c_dim] or NULL -> logits [N,1] */
 tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half);
 /* The same for `parts` batches of one size, one after another: as if each had come alone, at the speed of a large batch. */
 tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half);
+
+/* The discriminator as a judge of likeness: what its blocks make of a picture, from the first (half the picture's size) to the last at
+ * 4x4, before anything looks at the rest of the batch. out [SG2_MAX_FEATURES], F32 [N,r,r,C] each; returns their number. */
+#define SG2_MAX_FEATURES 8
+int sg2_discriminator_features(struct sg2_vars *v, tensor *img, bool half, tensor **out);
 
 /* Float picture -> 8 bit: x*127.5 + 128, clamped to 0..255, truncated (DESIGN section 5). n values. */
 void sg2_to_u8(const float *x, uint8_t *out, int64_t n);

@@ -28,14 +28,21 @@ static tensor *layer(struct synthesis *s, const char *name, tensor *x, int row, 
     tensor *f = up == 2 ? sg2_varf(s->v, "%s.resample_filter", name) : NULL;
     x = sg2_modulated_conv(g, x, sg2_varf(s->v, "%s.weight", name), style(s, name, row), true, up, f, s->o.half);
     int N = (int)x->dim[0], H = (int)x->dim[1], W = (int)x->dim[2];
-    tensor *noise = NULL;
-    if (s->o.noise == SG2_NOISE_CONST)
+    tensor *noise = NULL, *strength = sg2_varf(s->v, "%s.noise_strength", name);
+    float factor = s->o.noise_scale ? s->o.noise_scale[row] : 1;
+    if (factor == 0)
+        ; /* the layer's number is taken all the same: what the others draw does not depend on it */
+    else if (s->o.noise == SG2_NOISE_CONST)
         noise = reshape(g, sg2_varf(s->v, "%s.noise_const", name), 4, 1, H, W, 1);
     else if (s->o.noise == SG2_NOISE_RANDOM)
         noise = random_normal(g, s->o.noise_key, s->o.noise_use + (uint32_t)s->layer, 4, (const int64_t[]){N, H, W, 1});
+    else if (s->o.noise == SG2_NOISE_GIVEN)
+        noise = s->o.noise_maps[s->layer];
     s->layer++;
+    if (factor != 1)
+        strength = scale(g, strength, factor, 0);
     if (noise)
-        x = add(g, x, mul(g, noise, reshape(g, sg2_varf(s->v, "%s.noise_strength", name), 4, 1, 1, 1, 1)));
+        x = add(g, x, mul(g, noise, reshape(g, strength, 4, 1, 1, 1, 1)));
     return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LRELU, SG2_SQRT2, s->limit);
 }
 
@@ -46,6 +53,9 @@ static tensor *to_rgb(struct synthesis *s, const char *name, tensor *x, int row)
     x = cast(g, sg2_modulated_conv(g, x, w, st, false, 1, NULL, s->o.half), DT_F32);
     return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LINEAR, 1, s->limit);
 }
+
+int sg2_noise_layers(const struct sg2_config *c) { return sg2_num_ws(c) - 1; }
+int sg2_noise_res(int k) { return 4 << (k + 1) / 2; }
 
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o) {
     struct graph *g = v->g;

@@ -35,6 +35,7 @@ static void lay_out(struct trainer *t) {
         at->labels[i] = place(at, label_bytes);
     }
     at->labels_real = place(at, label_bytes);
+    at->pick = place(at, (int64_t)t->c.batch * 8);
     t->host = xcalloc(1, (size_t)at->bytes);
     t->control = buffer_create(t->device, at->bytes, "control");
 }
@@ -123,12 +124,14 @@ void trainer_free(struct trainer *t) {
         buffer_free(t->z[i]);
     }
     program_free(t->ema);
+    program_free(t->pick);
     trainer_items_free(t);
     optimised_free(&t->g);
     optimised_free(&t->d);
     sg2_net_free(t->g_ema);
     buffer_free(t->control);
     buffer_free(t->reals);
+    buffer_free(t->held);
     buffer_free(t->pl_noise);
     buffer_free(t->pl_mean);
     buffer_free(t->stats);
@@ -254,6 +257,13 @@ static void write_given(struct trainer *t, const struct trainer_override *o) {
     t->given = given;
 }
 
+static bool mirrored(const struct trainer *t, int n) {
+    float u = 1;
+    if (t->c.mirror)
+        philox_fill_uniform(t->c.seed, (uint64_t)(t->images + n), USE_MIRROR, &u, 1);
+    return u < 0.5f;
+}
+
 /* Mirrored where the draw says so. They travel as bytes; the graphs make them floats. */
 static void write_reals(struct trainer *t, const uint8_t *reals) {
     int C = t->c.net.img_channels, R = t->c.net.res;
@@ -265,9 +275,7 @@ static void write_reals(struct trainer *t, const uint8_t *reals) {
     for (int n = 0; n < t->c.batch; n++) {
         const uint8_t *from = reals + n * pixels;
         uint8_t *to = t->host_reals + n * pixels;
-        float u;
-        philox_fill_uniform(t->c.seed, (uint64_t)(t->images + n), USE_MIRROR, &u, 1);
-        if (u >= 0.5f) {
+        if (!mirrored(t, n)) {
             memcpy(to, from, (size_t)pixels);
             continue;
         }
@@ -277,6 +285,30 @@ static void write_reals(struct trainer *t, const uint8_t *reals) {
                     to[row + x * C + k] = from[row + (R - 1 - x) * C + k];
     }
     buffer_write(t->reals, 0, t->host_reals, t->c.batch * pixels);
+}
+
+static void write_picks(struct trainer *t, const int64_t *numbers) {
+    int64_t *pick = host(t, t->at.pick);
+    for (int n = 0; n < t->c.batch; n++)
+        pick[n] = mirrored(t, n) ? -1 - numbers[n] : numbers[n];
+}
+
+/* ---- the data set on the device ---- */
+
+enum status trainer_hold(struct trainer *t, int64_t n, struct error *e) {
+    int64_t picture = (int64_t)t->c.net.res * t->c.net.res * t->c.net.img_channels;
+    if (t->held)
+        return st_bad(e, "the data set is on the device already");
+    if (n < 1 || n > device_available_bytes(t->device) / picture)
+        return st_fail(e, "%lld pictures of %lld bytes do not fit the device's memory", (long long)n, (long long)picture);
+    t->n_held = n;
+    t->held = buffer_create(t->device, n * picture, "held pictures");
+    return trainer_build_pick(t, e);
+}
+
+void trainer_hold_picture(struct trainer *t, int64_t number, const uint8_t *pixels) {
+    int64_t picture = (int64_t)t->c.net.res * t->c.net.res * t->c.net.img_channels;
+    buffer_write(t->held, number * picture, pixels, picture);
 }
 
 /* ---- adaptive augmentation ---- */
@@ -317,7 +349,8 @@ static void write_key(struct trainer *t) {
     *(float *)host(t, t->at.ema) = (float)ema_beta(t);
 }
 
-void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o) {
+/* reals, or numbers of held pictures: the other is NULL. */
+static void step_with(struct trainer *t, const uint8_t *reals, const int64_t *numbers, const int *labels, const struct trainer_override *o) {
     write_key(t);
     write_given(t, o);
     if (t->c.net.c_dim)
@@ -329,12 +362,17 @@ void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, co
         if (p != DR1)
             write_mix(t, p);
     }
-    write_reals(t, reals);
+    if (reals)
+        write_reals(t, reals);
+    else
+        write_picks(t, numbers);
     buffer_write(t->control, 0, t->host, t->at.bytes);
     adapt(t); /* may wait for the iteration before; what is above is ready by then */
     for (int p = 0; p < PHASES; p++)
         if (due(t, p))
             write_augment(t, p);
+    if (!reals)
+        program_run(t->pick);
     for (int p = 0; p < PHASES; p++)
         if (due(t, p)) {
             program_run(t->program[p]);
@@ -345,6 +383,14 @@ void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, co
     t->images += t->c.batch;
     t->iterations++;
     t->ada_count++;
+}
+
+void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o) {
+    step_with(t, reals, NULL, labels, o);
+}
+
+void trainer_step_held(struct trainer *t, const int64_t *numbers, const int *labels, const struct trainer_override *o) {
+    step_with(t, NULL, numbers, labels, o);
 }
 
 struct trainer_stats trainer_read_stats(struct trainer *t) {

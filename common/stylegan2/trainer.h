@@ -74,6 +74,12 @@ struct trainer_override {
  * (the mean sign behind ADA's p), and only when augmentation is on and ada_target > 0. */
 void trainer_step(struct trainer *t, const uint8_t *reals, const int *labels, const struct trainer_override *o);
 
+/* The data set on the device, so that a batch is numbers instead of pixels: room for n pictures, each put there once, before or when
+ * it is first shown. The same bits as trainer_step with the pixels. ST_FAIL when there is not enough memory. */
+enum status trainer_hold(struct trainer *t, int64_t n, struct error *e);
+void trainer_hold_picture(struct trainer *t, int64_t number, const uint8_t *pixels); /* u8 [res,res,C] */
+void trainer_step_held(struct trainer *t, const int64_t *numbers, const int *labels, const struct trainer_override *o); /* [batch] */
+
 /* Sums since the last call, read from the device (waits). Values of phases that did not run are NaN. */
 struct trainer_stats {
     double g_loss, d_loss, scores_real, scores_fake, signs_real, signs_fake, pl_penalty, r1_penalty; /* means */

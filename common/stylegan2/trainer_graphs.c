@@ -1,4 +1,4 @@
-/* trainer_graphs.c - the five programs of the training: Gmain, Gpl, Dmain, Dr1, and the moving average.
+/* trainer_graphs.c - the programs of the training: Gmain, Gpl, Dmain, Dr1, the moving average, and the pick of held pictures.
  *
  * Each phase computes one loss, its gradient for one network into that network's flat gradient buffer, and one Adam step. Lazy
  * regularisation multiplies the gradient of a phase by its interval. Host values come from the control buffer only.
@@ -205,6 +205,17 @@ static enum status build_ema(struct trainer *t, struct error *e) {
     sg2_vars_free(from);
     sg2_vars_free(to);
     enum status st = program_create(&t->ema, g, t->device, e);
+    graph_free(g);
+    return st;
+}
+
+enum status trainer_build_pick(struct trainer *t, struct error *e) {
+    const struct sg2_config *c = &t->c.net;
+    struct graph *g = graph_create("pick");
+    tensor *table = graph_input(g, t->held, 0, DT_U8, "held", 4, (int)t->n_held, c->res, c->res, c->img_channels);
+    tensor *pick = graph_input(g, t->control, t->at.pick, DT_I64, "pick", 1, t->c.batch);
+    assign(g, graph_input(g, t->reals, 0, DT_U8, "reals", 4, t->c.batch, c->res, c->res, c->img_channels), take(g, table, pick));
+    enum status st = program_create(&t->pick, g, t->device, e);
     graph_free(g);
     return st;
 }

@@ -37,6 +37,7 @@ struct control {
     int64_t mix[PHASES];         /* F32 [N,num_ws,1]: 1 where the first w is used */
     int64_t labels[PHASES];      /* F32 [N,c_dim] of the fakes, one-hot */
     int64_t labels_real;         /* F32 [N,c_dim] */
+    int64_t pick;                /* I64 [N]: numbers of the reals in `held`, -1 - number where mirrored */
     int64_t bytes;
 };
 
@@ -52,6 +53,9 @@ struct trainer {
     struct buffer *control;
     struct buffer *reals;         /* U8 [N,res,res,C] */
     uint8_t *host_reals;
+    struct buffer *held;          /* U8 [n_held,res,res,C] of trainer_hold, or NULL */
+    int64_t n_held;
+    struct program *pick;         /* held to reals */
     struct buffer *z[PHASES];     /* given latents [N,z_dim], zero when drawn */
     struct buffer *pl_noise;      /* given path noise [N/shrink,res,res,C], zero when drawn */
     float *host_pl_noise;
@@ -75,6 +79,7 @@ int trainer_frozen_tensors(const struct sg2_net *d, int layers);
 int trainer_pl_batch(const struct trainer_config *c);
 /* Builds and plans the program of every phase and of the EMA. */
 enum status trainer_build(struct trainer *t, struct error *e);
+enum status trainer_build_pick(struct trainer *t, struct error *e); /* after `held` is there */
 void trainer_items_create(struct trainer *t);
 void trainer_items_free(struct trainer *t);
 void trainer_update_label_cdf(struct trainer *t);

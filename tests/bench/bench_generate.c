@@ -45,7 +45,7 @@ int main(int argc, char **argv) {
         double spent = cli_seconds() - start;
         best = spent < best ? spent : best;
     }
-    double rate = program_get_info(sg2_generator_program(generator)).flops / best * 1e-9;
+    double rate = program_get_info(sg2_generator_program(generator)).flops / sg2_generator_batch(generator) * (double)batch / best * 1e-9;
     printf("sg2-gen, 128x128, fmaps 0.5, batch %ld, pictures/s\t%.2f\t-\n", batch, (double)batch / best);
     printf("sg2-gen, share of the sgemm rate (%.0f of %.0f GFLOP/s)\t%.0f %%\t>= 60 %%\n", rate, sgemm, 100 * rate / sgemm);
     sg2_generator_free(generator);

@@ -175,7 +175,7 @@ fails_from() { # PATTERN: latents from l.npy
     fails_with 2 'numbers and ranges' sg2-gen --network "$NET" --seeds 5-2
     fails_with 2 'over 2\^32-1' sg2-gen --network "$NET" --seeds 4294967296
     fails_with 2 'seed 4 is given twice' sg2-gen --network "$NET" --seeds 4,1-5
-    fails_with 2 'no operand' sg2-gen --network "$NET" --seeds 0 file
+    fails_with 2 'exclude' sg2-gen --network "$NET" --seeds 0 file
     fails_with 2 'grid needs --out' sg2-gen --network "$NET" --seeds 0 --grid 2x2
     fails_with 2 'columns x rows' sg2-gen --network "$NET" --seeds 0 --grid 2 --out x.png
     fails_with 2 'exclude' sg2-gen --network "$NET" --seeds 0 -

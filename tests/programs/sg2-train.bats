@@ -105,6 +105,17 @@ PY
     diff <(values whole) <(values parts)
 }
 
+@test "pictures kept on the device, or kernels launched one by one: the same bytes" {
+    train host --kimg 0.2 --mirror --pictures host
+    train device --kimg 0.2 --mirror --pictures device
+    same_run host device
+    train parts --kimg 0.1 --mirror --pictures device --no-graph
+    train parts --kimg 0.2 --mirror --pictures device
+    cmp host/checkpoint.safetensors parts/checkpoint.safetensors
+    sg2-train --data "$BATS_FILE_TMPDIR/faces" "${tiny[@]}" --plan --pictures device | grep -q '^pictures: 48, 0.0 MiB, kept on the device once shown$'
+    sg2-train --data "$BATS_FILE_TMPDIR/faces" "${tiny[@]}" --plan --device cpu | grep -q 'uploaded batch by batch$'
+}
+
 @test "SIGUSR1 makes a snapshot and training goes on" {
     command_line run --kimg 0.8 --snap 0
     "${cmd[@]}" &

@@ -183,6 +183,19 @@ static void numbers(void **state) {
         assert_false(cli_parse_float(bad_floats[i], 0, 1, &d));
 }
 
+static void floats(void **state) {
+    (void)state;
+    double *v;
+    int n;
+    assert_true(cli_parse_floats("-1,0,2.5", -3, 3, &v, &n, 3));
+    assert_true(n == 3 && v[0] == -1 && v[1] == 0 && v[2] == 2.5);
+    free(v);
+    static const char *const bad[] = {"", ",", "1,", ",1", "1,,2", "4", "1,2,3,0", "1 ", "a", "1;2",
+                                      "0.0000000000000000000000000000000000000000000000000000000000000000001"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_false(cli_parse_floats(bad[i], -3, 3, &v, &n, 3));
+}
+
 static void ranges(void **state) {
     (void)state;
     uint64_t *v;
@@ -367,7 +380,7 @@ static void progress(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(good_lines), cmocka_unit_test(bad_lines), cmocka_unit_test(texts),   cmocka_unit_test(settings),
-        cmocka_unit_test(numbers),    cmocka_unit_test(ranges),    cmocka_unit_test(messages), cmocka_unit_test(endings),
+        cmocka_unit_test(numbers),    cmocka_unit_test(floats), cmocka_unit_test(ranges),    cmocka_unit_test(messages), cmocka_unit_test(endings),
         cmocka_unit_test(signals),    cmocka_unit_test(paths),     cmocka_unit_test(progress),
         cmocka_unit_test(utf8)};
     return cmocka_run_group_tests(tests, NULL, NULL);

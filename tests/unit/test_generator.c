@@ -68,7 +68,7 @@ static void test_batch_size_does_not_matter(void **unused) {
     struct sg2_latents l = {.n = 5, .z = z, .labels = labels, .noise_seeds = seeds};
     sg2_generate_float(five, &l, a);
     sg2_generate_float(two, &l, b);
-    assert_true(distance(a, b, 5 * PIXELS) < 1e-5);
+    assert_memory_equal(a, b, sizeof a); /* to the bit */
     /* one picture alone, from the middle */
     struct sg2_latents one = {.n = 1, .z = z + 16 * 2, .labels = labels + 2, .noise_seeds = seeds + 2};
     sg2_generate_float(five, &one, b);
@@ -97,6 +97,45 @@ static void test_batch_size_does_not_matter(void **unused) {
     assert_true(distance(a, b, 5 * PIXELS) > 1e-3);
     sg2_generator_free(five);
     sg2_generator_free(two);
+    sg2_net_free(n);
+}
+
+/* One picture with `noise`, its layers scaled. */
+static void with_noise(struct sg2_net *n, enum sg2_noise noise, const float *factors, float *out) {
+    struct sg2_generator_opt o = {.batch = 1, .noise = noise, .psi = 1, .cutoff = -1, .noise_scale = factors};
+    struct sg2_generator *s;
+    struct error e;
+    float z[16];
+    philox_fill_normal(1, 0, 0, z, 16);
+    if (sg2_generator_create(&s, device, n, &o, &e))
+        fail_msg("%s", e.text);
+    sg2_generate_float(s, &(struct sg2_latents){.n = 1, .z = z, .labels = (const int[]){1}}, out);
+    sg2_generator_free(s);
+}
+
+static void test_noise_of_a_layer(void **unused) {
+    (void)unused;
+    struct sg2_net *n = network(); /* noise counts in layer 4 only, the last convolution at 16x16 */
+    static float none[PIXELS], plain[PIXELS], got[PIXELS], twice[PIXELS];
+    for (int k = SG2_NOISE_RANDOM; k <= SG2_NOISE_CONST; k++) {
+        with_noise(n, SG2_NOISE_NONE, NULL, none);
+        with_noise(n, k, NULL, plain);
+        assert_true(distance(plain, none, PIXELS) > 1e-2);
+        with_noise(n, k, (const float[6]){0, 0, 0, 0, 1, 0}, got);
+        assert_true(distance(plain, got, PIXELS) < 1e-6);
+        with_noise(n, k, (const float[6]){1, 1, 1, 1, 0, 1}, got);
+        assert_true(distance(none, got, PIXELS) < 1e-6);
+        /* factors multiply the strength */
+        with_noise(n, k, (const float[6]){1, 1, 1, 1, 2, 1}, twice);
+        float strength = 1;
+        const struct sg2_tensor *t = sg2_net_find(n, "synthesis.b16.conv1.noise_strength");
+        sg2_tensor_set(t, n->params, &strength);
+        with_noise(n, k, NULL, got);
+        assert_true(distance(twice, got, PIXELS) < 1e-6);
+        assert_true(distance(twice, plain, PIXELS) > 1e-2);
+        strength = 0.5f;
+        sg2_tensor_set(t, n->params, &strength);
+    }
     sg2_net_free(n);
 }
 
@@ -150,6 +189,6 @@ static void test_augment(void **unused) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_bytes), cmocka_unit_test(test_batch_size_does_not_matter),
-                                       cmocka_unit_test(test_augment)};
+                                       cmocka_unit_test(test_noise_of_a_layer), cmocka_unit_test(test_augment)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

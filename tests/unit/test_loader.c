@@ -127,6 +127,38 @@ static void position_is_the_whole_state(void **state) {
     assert_memory_equal(part, whole, sizeof part);
 }
 
+/* Who keeps the pictures gets each once, in the batch that shows it first, and numbers in the same order as pixels otherwise. */
+static void held_pictures_come_once(void **state) {
+    (void)state;
+    enum { BATCH = 6, BATCHES = 20 };
+    struct error e;
+    struct store *s;
+    struct loader *l;
+    int want[BATCH * BATCHES], kept[N];
+    const struct loader_options o = {.size = 1, .batch = BATCH, .seed = 4, .position = 10, .labels = true, .threads = 3, .held = true, .cache = -1};
+    levels((struct loader_options){.size = 1, .batch = BATCH, .seed = 4, .position = 10, .threads = 1}, BATCHES, want);
+    memset(kept, -1, sizeof kept);
+    assert_int_equal(store_open(&s, good, &e), ST_OK);
+    assert_int_equal(loader_open(&l, s, &o, &e), ST_OK);
+    for (int b = 0; b < BATCHES; b++) {
+        const uint8_t *pixels;
+        const int *labels;
+        const int64_t *numbers;
+        const bool *fresh;
+        assert_int_equal(loader_next(l, &pixels, &labels, &e), ST_OK);
+        loader_numbers(l, &numbers, &fresh);
+        for (int i = 0; i < BATCH; i++) {
+            assert_int_equal(fresh[i], kept[numbers[i]] < 0);
+            if (fresh[i])
+                kept[numbers[i]] = pixels[i * SIDE * SIDE * 3];
+            assert_int_equal(kept[numbers[i]], want[b * BATCH + i]);
+            assert_int_equal(labels[i], want[b * BATCH + i] % 4);
+        }
+    }
+    loader_close(l);
+    store_close(s);
+}
+
 static void class_labels(void **state) {
     (void)state;
     int out[40];
@@ -159,7 +191,8 @@ static void failures(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(permutations), cmocka_unit_test(each_epoch_has_every_picture_once),
-        cmocka_unit_test(position_is_the_whole_state), cmocka_unit_test(class_labels), cmocka_unit_test(failures)};
+        cmocka_unit_test(position_is_the_whole_state), cmocka_unit_test(held_pictures_come_once),
+        cmocka_unit_test(class_labels), cmocka_unit_test(failures)};
     if (!mkdtemp(folder))
         return 1;
     good = xasprintf("%s/good.lmdb", folder);

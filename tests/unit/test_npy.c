@@ -155,6 +155,57 @@ static void streams(void **state) {
     fclose(f);
 }
 
+/* Row by row: other types, Fortran order, arrays without rows, and ends that come too early. */
+static void rows(void **state) {
+    (void)state;
+    FILE *f = tmpfile();
+    static float many[3000 * 4], got[3000 * 4];
+    static double wide[3000 * 4];
+    struct npy_rows r;
+    for (int i = 0; i < 3000 * 4; i++)
+        wide[i] = many[i] = (float)(i * 7 % 1001);
+    const int16_t column_by_column[6] = {1, 4, 2, 5, 3, 6};
+    struct bytes fortran = file(1, "{'descr': '<i2', 'fortran_order': True, 'shape': (2, 3)}", column_by_column, 12);
+    assert_int_equal(npy_write(f, "<f4", 2, (int64_t[]){3000, 4}, many, &e), ST_OK);
+    assert_int_equal(npy_write(f, "<f8", 3, (int64_t[]){3000, 2, 2}, wide, &e), ST_OK);
+    assert_int_equal(npy_write(f, "<f4", 2, (int64_t[]){0, 6}, NULL, &e), ST_OK);
+    assert_int_equal(fwrite(fortran.data, 1, fortran.size, f), fortran.size);
+    assert_int_equal(npy_write(f, "<f4", 0, NULL, many, &e), ST_OK);
+    assert_int_equal(npy_write_header(f, "<f4", 2, (int64_t[]){(int64_t)1 << 40, 4}, &e), ST_OK);
+    assert_int_equal(fwrite(many, 16, 5, f), 5);
+    rewind(f);
+    for (int k = 0; k < 2; k++) { /* in uneven pieces */
+        assert_int_equal(npy_rows_open(f, "t", &r, &e), ST_OK);
+        assert_true(r.ndim == 2 + k && r.dim[1] == (k ? 2 : 4) && r.row == 4 && r.rows == 3000 && r.left == 3000);
+        memset(got, 0, sizeof got);
+        for (int64_t n = 700; r.left; n = r.left < 1100 ? r.left : 1100)
+            assert_int_equal(npy_rows_read(&r, got + (3000 - r.left) * 4, n, &e), ST_OK);
+        assert_memory_equal(got, many, sizeof many);
+        npy_rows_close(&r);
+    }
+    assert_int_equal(npy_rows_open(f, "t", &r, &e), ST_OK);
+    assert_true(r.left == 0 && r.dim[1] == 6);
+    npy_rows_close(&r);
+    assert_int_equal(npy_rows_open(f, "t", &r, &e), ST_OK);
+    assert_int_equal(npy_rows_read(&r, got, 1, &e), ST_OK);
+    assert_int_equal(npy_rows_read(&r, got + 3, 1, &e), ST_OK);
+    for (int i = 0; i < 6; i++)
+        assert_true(got[i] == (float)(i + 1));
+    npy_rows_close(&r);
+    assert_int_equal(npy_rows_open(f, "t", &r, &e), ST_OK);
+    assert_true(r.ndim == 0 && r.left == 1 && r.row == 1);
+    assert_int_equal(npy_rows_read(&r, got, 1, &e), ST_OK);
+    npy_rows_close(&r);
+    assert_int_equal(npy_rows_open(f, "t", &r, &e), ST_OK); /* claims 16 TB */
+    assert_int_equal(npy_rows_read(&r, got, 5, &e), ST_OK);
+    assert_int_equal(npy_rows_read(&r, got, 1, &e), ST_FAIL);
+    assert_non_null(strstr(e.text, "truncated"));
+    npy_rows_close(&r);
+    assert_int_equal(npy_rows_open(f, "t", &r, &e), ST_END);
+    bytes_free(&fortran);
+    fclose(f);
+}
+
 static int copy(bool wide) {
     struct npy a;
     enum status st;
@@ -173,6 +224,6 @@ int main(int argc, char **argv) {
     if (argc > 2 && !strcmp(argv[1], "copy"))
         return copy(!strcmp(argv[2], "f8"));
     const struct CMUnitTest tests[] = {cmocka_unit_test(types), cmocka_unit_test(fortran_order), cmocka_unit_test(refused),
-                                       cmocka_unit_test(streams)};
+                                       cmocka_unit_test(streams), cmocka_unit_test(rows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -208,7 +208,10 @@ static void refuses_code(void **state) {
     REFUSED("\x80\x04\x8c\x08" "builtins\x8c\x04" "eval\x93\x8c\x03" "1+1\x85R.", "builtins.eval");
     REFUSED("\x80\x02" "c__builtin__\ngetattr\n.", "__builtin__.getattr");
     REFUSED("\x80\x02" "ctorch\nload\n.", "torch.load");
-    REFUSED("\x80\x02" "ctorch.storage\n_load_from_bytes\n.", "torch.storage._load_from_bytes");
+    REFUSED("\x80\x03" "ctorch.storage\n_load_from_bytes\nC\x04junk\x85R.", "not a file of torch.save");
+    REFUSED("\x80\x03" "ctorch.storage\n_load_from_bytes\nK\x01\x85R.", "of one storage");
+    REFUSED("\x80\x02" "c_codecs\nencode\nX\1\0\0\0xX\5\0\0\0rot13\x86R.", "latin1");
+    REFUSED("\x80\x02" "cnumpy\nndarray\n)R.", "numpy.ndarray");
     REFUSED("(S'id'\nios\nsystem\n.", "INST");
     REFUSED("(o.", "OBJ");
     REFUSED("\x82\x01.", "EXT");

@@ -1,4 +1,5 @@
-/* test_trainer.c - the training state: exact resume, independence of threads, FreezeD, counted gradients, presets. */
+/* test_trainer.c - the training state: exact resume, independence of threads, FreezeD, counted gradients, presets, pictures held on
+ * the device, captured programs against launches. FACEMILL_CHECK_DEVICE=cuda runs it all on a GPU. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,7 +10,10 @@
 #include <cmocka.h>
 
 #include "common/base/mem.h"
+#include "common/stylegan2/generator.h"
 #include "common/stylegan2/trainer.h"
+#include "tests/unit/guard.h"
+#include "tests/unit/recorder.h"
 
 /* Everything on, and small: 16x16, at most 8 channels, 3 classes; intervals that do not line up. */
 static struct trainer_config small(void) {
@@ -37,7 +41,8 @@ static struct trainer_config small(void) {
 static struct device *open_device(int threads) {
     struct device *d;
     struct error e;
-    if (device_open(&d, "cpu", threads, &e))
+    const char *name = getenv("FACEMILL_CHECK_DEVICE");
+    if (device_open(&d, name ? name : "cpu", threads, &e))
         fail_msg("%s", e.text);
     return d;
 }
@@ -104,6 +109,39 @@ static void assert_same_state(struct trainer *a, struct trainer *b) {
     release(b, y);
 }
 
+/* Pictures held on the device: each is put there once, later its number is enough; mirrored ones too. */
+static void test_held_pictures_are_the_same(void **unused) {
+    (void)unused;
+    enum { HELD = 7 };
+    struct trainer_config c = small();
+    struct device *d = open_device(2);
+    struct error e = {""};
+    struct trainer *pixels = create(d, &c), *numbers = create(d, &c);
+    int64_t picture = c.net.res * c.net.res * c.net.img_channels;
+    uint8_t *all = xmalloc((size_t)(HELD * picture)), *batch = xmalloc((size_t)(c.batch * picture));
+    const int labels[4] = {0, 2, 1, 0};
+    for (int64_t i = 0; i < HELD * picture; i++)
+        all[i] = (uint8_t)((uint64_t)(i + 1) * 0x9e3779b97f4a7c15u >> 56);
+    assert_int_equal(trainer_hold(numbers, HELD, &e), ST_OK);
+    for (int i = 0; i < HELD; i++)
+        trainer_hold_picture(numbers, i, all + i * picture);
+    for (int i = 0; i < 4; i++) {
+        const int64_t shown[4] = {i, (3 * i + 2) % HELD, 6, i}; /* one twice */
+        for (int n = 0; n < 4; n++)
+            memcpy(batch + n * picture, all + shown[n] * picture, (size_t)picture);
+        trainer_step(pixels, batch, labels, NULL);
+        trainer_step_held(numbers, shown, labels, NULL);
+    }
+    assert_same_state(pixels, numbers);
+    assert_int_equal(trainer_hold(numbers, HELD, &e), ST_BAD);
+    assert_int_equal(trainer_hold(pixels, INT64_MAX / picture, &e), ST_FAIL);
+    free(all);
+    free(batch);
+    trainer_free(pixels);
+    trainer_free(numbers);
+    device_close(d);
+}
+
 static void test_resume_is_exact(void **unused) {
     (void)unused;
     struct trainer_config c = small();
@@ -131,6 +169,55 @@ static void test_resume_is_exact(void **unused) {
     trainer_free(first);
     trainer_free(second);
     device_close(d);
+}
+
+static bool on_gpu(void) { return getenv("FACEMILL_CHECK_DEVICE") && strcmp(getenv("FACEMILL_CHECK_DEVICE"), "cpu"); }
+static struct device *capturing_device(void) { return on_gpu() ? open_device(2) : recorder_open(2); }
+
+/* Programs captured at their second run and replayed from then on, launched one by one, or changing between the two: the same bits. The
+ * grids of a training run in between, on an arena that grows under the captures. */
+static void test_captured_and_launched_agree(void **unused) {
+    (void)unused;
+    enum { GRID = 64 };
+    struct trainer_config c = small();
+    struct device *plain = open_device(2), *d = capturing_device();
+    device_use_graphs(plain, false);
+    guard_device(d);
+    struct trainer *want = create(plain, &c), *got = create(d, &c);
+    train(want, &c, 0, 9);
+    train(got, &c, 0, 4);
+    struct sg2_generator *grid;
+    struct error e;
+    const struct sg2_generator_opt o = {.batch = GRID, .noise = SG2_NOISE_CONST, .psi = 1, .cutoff = -1, .half = c.half};
+    uint8_t *pictures = xmalloc(GRID * 16 * 16 * 3);
+    float *z = xcalloc(GRID * 16, sizeof *z);
+    static int labels[GRID];
+    int generation = d->generation;
+    assert_int_equal(sg2_generator_create(&grid, d, trainer_g_ema(got), &o, &e), ST_OK);
+    sg2_generate(grid, &(struct sg2_latents){.n = GRID, .z = z, .labels = labels}, pictures);
+    assert_true(device_reserve_arena(d, 2 * d->arena_bytes)); /* as a program that needs more would */
+    assert_true(d->generation > generation);
+    if (!on_gpu())
+        assert_true(recorder.captures >= 4 && recorder.replays > recorder.captures);
+    train(got, &c, 4, 6);
+    int replays = recorder.replays;
+    device_use_graphs(d, false);
+    train(got, &c, 6, 8);
+    assert_int_equal(recorder.replays, replays);
+    device_use_graphs(d, true);
+    train(got, &c, 8, 9);
+    if (!on_gpu())
+        assert_true(recorder.replays > replays);
+    assert_same_state(want, got);
+    sg2_generator_free(grid);
+    trainer_free(want);
+    trainer_free(got);
+    assert_int_equal(guard_damage(d), 0);
+    device_close(d);
+    device_close(plain);
+    assert_int_equal(recorder.captures, recorder.freed);
+    free(pictures);
+    free(z);
 }
 
 static void test_threads_do_not_matter(void **unused) {
@@ -274,6 +361,7 @@ static void test_presets_and_json(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_presets_and_json), cmocka_unit_test(test_items),        cmocka_unit_test(test_resume_is_exact),
+        cmocka_unit_test(test_held_pictures_are_the_same), cmocka_unit_test(test_captured_and_launched_agree),
         cmocka_unit_test(test_threads_do_not_matter), cmocka_unit_test(test_freeze_d), cmocka_unit_test(test_nonfinite_gradients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,141 @@
+/* input.c - see input.h. */
+#include "common/latent/input.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/mem.h"
+#include "common/rng/numpy_rng.h"
+#include "common/rng/philox.h"
+#include "common/stream/npy.h"
+
+#define USE_Z 0x5au /* `use` of Philox for the z of a seed: key = seed, index 0 */
+
+struct latent_input {
+    struct latent_input_options o;
+    float *rows;        /* [batch,...] */
+    uint64_t *names;    /* [batch] positions */
+    int64_t at;         /* rows delivered */
+    int file;           /* index of the open one, n_files past the end */
+    FILE *f;            /* NULL: none is open */
+    const char *name;
+    struct npy_rows array;
+    char kind;          /* of the array under way: 'z', 'w', '+' for w+; 0 = none is */
+};
+
+enum status latent_input_open(struct latent_input **out, const struct latent_input_options *o, struct error *e) {
+    (void)e;
+    const struct sg2_config *c = o->config;
+    int plus = sg2_num_ws(c) * c->w_dim, largest = plus > c->z_dim ? plus : c->z_dim;
+    struct latent_input *in = *out = xcalloc(1, sizeof *in);
+    in->o = *o;
+    in->rows = xmalloc((size_t)o->batch * (size_t)largest * sizeof *in->rows);
+    in->names = xmalloc((size_t)o->batch * sizeof *in->names);
+    return ST_OK;
+}
+
+static void close_file(struct latent_input *in) {
+    npy_rows_close(&in->array);
+    if (in->f && in->f != stdin)
+        fclose(in->f);
+    in->f = NULL;
+    in->kind = 0;
+}
+
+void latent_input_close(struct latent_input *in) {
+    if (!in)
+        return;
+    close_file(in);
+    free(in->rows);
+    free(in->names);
+    free(in);
+}
+
+static enum status next_seeds(struct latent_input *in, struct latent_batch *b) {
+    int64_t left = in->o.n_seeds - in->at, z_dim = in->o.config->z_dim;
+    if (!left)
+        return ST_END;
+    *b = (struct latent_batch){.n = left < in->o.batch ? left : in->o.batch, .z = in->rows, .names = in->o.seeds + in->at,
+                               .begins = in->at ? -1 : in->o.n_seeds};
+    for (int64_t i = 0; i < b->n; i++)
+        if (in->o.philox)
+            philox_fill_normal(b->names[i], 0, USE_Z, in->rows + i * z_dim, z_dim);
+        else
+            numpy_randn((uint32_t)b->names[i], in->rows + i * z_dim, z_dim);
+    in->at += b->n;
+    return ST_OK;
+}
+
+/* Opens the next file; ST_END when there is none. */
+static enum status next_file(struct latent_input *in, struct error *e) {
+    int n = in->o.n_files ? in->o.n_files : 1;
+    if (in->file == n)
+        return in->at ? ST_END : st_fail(e, "%s: no latents; give --seeds, or arrays as np.save writes them", in->name);
+    const char *path = in->o.n_files ? in->o.files[in->file] : "-";
+    in->file++;
+    bool piped = !strcmp(path, "-");
+    in->name = piped ? "stdin" : path;
+    in->f = piped ? stdin : fopen(path, "rb");
+    return in->f ? ST_OK : st_fail(e, "%s: %s", path, strerror(errno));
+}
+
+/* Begins the next array; ST_END at the end of the file. */
+static enum status next_array(struct latent_input *in, struct error *e) {
+    const struct sg2_config *c = in->o.config;
+    struct npy_rows *a = &in->array;
+    enum status st = npy_rows_open(in->f, in->name, a, e);
+    if (st != ST_OK)
+        return st;
+    in->kind = 0;
+    if (a->ndim == 3 && a->dim[1] == sg2_num_ws(c) && a->dim[2] == c->w_dim)
+        in->kind = '+';
+    else if (a->ndim == 2 && a->dim[1] == c->w_dim && (in->o.as_w || c->w_dim != c->z_dim))
+        in->kind = 'w';
+    else if (a->ndim == 2 && a->dim[1] == c->z_dim && !in->o.as_w)
+        in->kind = 'z';
+    if (in->kind)
+        return ST_OK;
+    char shape[160] = "";
+    for (int i = 0, at = 0; i < a->ndim; i++)
+        at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%lld", i ? "," : "", (long long)a->dim[i]);
+    return st_fail(e, "%s: an array of shape [%s] is no latent of this network: z is [N,%d], w [N,%d], w+ [N,%d,%d]", in->name, shape,
+                   c->z_dim, c->w_dim, sg2_num_ws(c), c->w_dim);
+}
+
+static enum status next_rows(struct latent_input *in, struct latent_batch *b, struct error *e) {
+    struct npy_rows *a = &in->array;
+    int64_t first = a->rows - a->left, n = a->left < in->o.batch ? a->left : in->o.batch;
+    enum status st = npy_rows_read(a, in->rows, n, e);
+    if (st != ST_OK)
+        return st;
+    for (int64_t i = 0; i < n * a->row; i++)
+        if (!isfinite(in->rows[i]))
+            return st_fail(e, "%s: row %lld of an array holds a value that is not finite", in->name, (long long)(first + i / a->row));
+    for (int64_t i = 0; i < n; i++)
+        in->names[i] = (uint64_t)in->at++;
+    const float *rows = in->rows;
+    *b = (struct latent_batch){.n = n, .z = in->kind == 'z' ? rows : NULL, .w = in->kind == 'w' ? rows : NULL,
+                               .ws = in->kind == '+' ? rows : NULL, .names = in->names, .begins = first ? -1 : a->rows};
+    return ST_OK;
+}
+
+enum status latent_input_next(struct latent_input *in, struct latent_batch *b, struct error *e) {
+    if (in->o.seeds)
+        return next_seeds(in, b);
+    for (;;) {
+        if (in->kind && in->array.left)
+            return next_rows(in, b, e);
+        if (in->kind) {
+            npy_rows_close(&in->array);
+            in->kind = 0;
+        }
+        enum status st = in->f ? next_array(in, e) : next_file(in, e);
+        if (st == ST_END && in->f)
+            close_file(in);
+        else if (st != ST_OK)
+            return st;
+    }
+}
