@@ -1,6 +1,7 @@
 # facemill: see README.md. `make help` lists the targets.
 #
 # Switches   BUILD=dir  ARCH=native|x86-64-v3|...  SAN=1 (address and undefined-behaviour sanitizers)  WERROR=1
+#            ONEDNN=0 (40 MB less, a slower CPU) BUNDLE=1 (what make bundle builds with)
 #            PREFIX=/usr/local  DESTDIR=  MODELS=folder with dlib's model files  PHOTOS=folder for `make demo`
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -24,18 +25,33 @@ PC := libturbojpeg libpng zlib libwebp libwebpdemux lmdb libarchive libcjson net
 OPT = -O2 -g -march=$(ARCH) -fno-math-errno
 SANITIZE := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
 WARN := -Wall -Wextra -Wshadow -Wno-missing-field-initializers $(if $(WERROR),-Werror)
-CPPFLAGS = -I. -D_GNU_SOURCE -DFACEMILL_VERSION='"$(VERSION)"' \
+CPPFLAGS = -I. -D_GNU_SOURCE -DFACEMILL_VERSION='"$(VERSION)"' $(if $(filter 0,$(ONEDNN)),-DFACEMILL_NO_ONEDNN) \
 	$(shell pkg-config --cflags $(PC))
 CFLAGS = -std=gnu11 $(OPT) $(WARN) -Wstrict-prototypes $(SANITIZE) -fopenmp
 CXXFLAGS = -std=gnu++17 $(OPT) $(if $(SAN),-O1,-O3) -Wall $(if $(WERROR),-Werror) $(SANITIZE) -fopenmp
 LDFLAGS = $(SANITIZE) -fopenmp -Wl,--as-needed
-LDLIBS = $(shell pkg-config --libs $(PC)) -ldlib -ldnnl -llapacke -lopenblas -lstdc++ -lm -lpthread -ldl
+DNNL := $(if $(filter 0,$(ONEDNN)),,-ldnnl)
+LDLIBS = $(shell pkg-config --libs $(PC)) -ldlib $(DNNL) -llapacke -lopenblas -lstdc++ -lm -lpthread -ldl
+# In a bundle programs find their libraries beside themselves, wherever it lies. Two come as archives, of which a program takes a few
+# objects (the shared libarchive wants libxml2 and with it 30 MB of Unicode tables), and OpenBLAS is linked to what the programs call.
+ifdef BUNDLE
+LDFLAGS += -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib' $(XML_CALLS:%=-Wl,--defsym=%=0)
+# of libarchive's writer of xar archives, which comes along and which nothing here calls
+XML_CALLS := xmlBufferCreate xmlBufferFree xmlFreeTextWriter xmlNewTextWriterMemory xmlTextWriterEndDocument xmlTextWriterEndElement \
+	xmlTextWriterSetIndent xmlTextWriterStartDocument xmlTextWriterStartElement xmlTextWriterWriteAttribute xmlTextWriterWriteBase64 UTF8Toisolat1 \
+	xmlTextWriterWriteFormatAttribute xmlTextWriterWriteString
+LDLIBS = $(shell pkg-config --libs $(filter-out libarchive,$(PC))) -l:libdlib.a -l:libarchive.a $(DNNL) $(BUILD)/lib/libopenblas.so.0 \
+	-ljpeg -lpng -lnettle -l:libacl.so.1 -l:liblzma.so.5 -l:libzstd.so.1 -l:liblz4.so.1 -l:libbz2.so.1.0 -lz -lstdc++ -lm -lpthread -ldl
+BLAS := $(BUILD)/lib/libopenblas.so.0
+endif
 
 # ---- CUDA: a plugin, built whenever nvcc and cuDNN are there (NVCC= to leave it out); opened at run time ----
 NVCC ?= $(firstword $(wildcard /usr/local/cuda/bin/nvcc) $(shell command -v nvcc))
 CUDA_ARCH ?= 80 90 100
 GENCODE = $(foreach a,$(CUDA_ARCH),-gencode arch=compute_$(a)$(comma)code=sm_$(a)) \
 	-gencode arch=compute_$(lastword $(CUDA_ARCH))$(comma)code=compute_$(lastword $(CUDA_ARCH))
+# a quarter of the size, where nvcc can
+COMPRESS = $(if $(findstring --compress-mode,$(shell $(NVCC) --help)),-compress-mode=size)
 CUDNN := $(wildcard $(if $(NVCC),$(dir $(NVCC))../include/cudnn.h /usr/include/cudnn.h /usr/include/*/cudnn.h))
 PLUGIN := $(if $(CUDNN),$(BUILD)/lib/facemill-cuda.so)
 
@@ -45,6 +61,7 @@ LIB_O := $(patsubst %,$(BUILD)/obj/%.o,$(wildcard common/face/*.cpp common/*/*.c
 LIB := $(BUILD)/libfacemill.a
 UNIT := $(patsubst tests/unit/%.c,%,$(wildcard tests/unit/test_*.c))
 FUZZ := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
+BUNDLE_TESTS := test_device test_trainer test_grad test_fused test_generator check-reference
 BENCH := $(patsubst tests/bench/%.c,%,$(wildcard tests/bench/*.c))
 
 all: programs $(if $(SAN),,$(PLUGIN))
@@ -62,8 +79,16 @@ $(LIB): $(LIB_O)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
+BLAS_CALLS := cblas_daxpy cblas_ddot cblas_dgemm cblas_dgemv cblas_dnrm2 cblas_dscal cblas_dsyrk cblas_dtrsm cblas_saxpy cblas_sgemm \
+	cblas_sscal cblas_strsm dgesvd_ dgetrf_ dpbtrf_ dpotrf_ dsyevr_ sgetrf_ openblas_get_config openblas_get_num_threads \
+	openblas_set_num_threads LAPACKE_dgesdd LAPACKE_dposv LAPACKE_dpstrf_work LAPACKE_dsyevd
+$(BUILD)/lib/libopenblas.so.0:
+	@mkdir -p $(@D) && { echo '{ global:'; printf '%s;\n' $(BLAS_CALLS); echo 'local: *; };'; } >$@.map
+	$(CC) -shared -o $@ -Wl,-soname,libopenblas.so.0 $(BLAS_CALLS:%=-Wl,-u,%) -Wl,--version-script=$@.map -Wl,--gc-sections \
+		-l:liblapacke.a -l:libopenblas.a -lgfortran -lpthread -lm
+
 LINK = @mkdir -p $(@D) && $(CC) $(LDFLAGS) -o $@ $(filter %.o,$^) $(LIB) $(LDLIBS)
-$(BUILD)/bin/%: $(BUILD)/obj/stages/%.c.o $(LIB)
+$(BUILD)/bin/%: $(BUILD)/obj/stages/%.c.o $(LIB) | $(BLAS)
 	$(LINK)
 $(BUILD)/tests/test_%: $(BUILD)/obj/tests/unit/test_%.c.o $(LIB)
 	$(LINK) -lcmocka
@@ -90,11 +115,11 @@ $(BUILD)/cuda/kernels/backend_cuda.cu.o: CUDA_CODE_FLAG = -DFACEMILL_CUDA_CODE='
 CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) $(FUSED_CU) common/base/status.c common/base/dtype.c)
 $(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/cuda/code
 	@mkdir -p $(@D)
-	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(CUDA_CODE_FLAG) $(GENCODE) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
+	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(CUDA_CODE_FLAG) $(GENCODE) $(COMPRESS) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \
 		-MD -MF $(@:.o=.d) -c -o $@ $<
 $(BUILD)/cuda/%.c.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(filter-out -march=%,$(CFLAGS)) -fPIC -fvisibility=hidden -MMD -MP -c -o $@ $<
 $(BUILD)/lib/facemill-cuda.so: $(CUDA_O)
 	@mkdir -p $(@D)
 	$(NVCC) -shared $(GENCODE) -Xlinker -z,defs -o $@ $^ -lcudnn -lcublasLt
@@ -123,6 +148,10 @@ test:
 	$(SUB) -j$(JOBS) test-programs SAN=1
 	@BUILD=build SAN_BUILD=build/san tests/run.sh
 
+# On a GPU: operations, reference numbers, programs, compute-sanitizer; PARTS='reference-*' chooses by name.
+test-cuda: all $(BUNDLE_TESTS:%=$(BUILD)/tests/%)
+	@BUILD='$(BUILD)' tests/cuda.sh $(if $(PARTS),'$(PARTS)')
+
 # ---- speed ----
 bench-programs: all $(BENCH:%=$(BUILD)/bench/%)
 bench:
@@ -134,6 +163,12 @@ bench:
 bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda
 	@$(BUILD)/bench/bench_cuda --json $(BUILD)/bench-cuda.json $(BENCH_ROWS)
 	@echo 'as JSON: $(BUILD)/bench-cuda.json'
+
+# ---- everything for a machine with a GPU and another distribution, in one folder that can lie anywhere ----
+bundle-programs: $(PROGRAMS:%=$(BUILD)/bin/%) $(BUNDLE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/bench/bench_cuda
+bundle: $(PLUGIN)
+	$(SUB) BUILD=build/bundle-build ARCH=x86-64-v3 ONEDNN=0 BUNDLE=1 NVCC= bundle-programs
+	@pipelines/bundle.sh build/bundle-build '$(PLUGIN)' build/bundle
 
 # ---- installing ----
 install: all
@@ -156,8 +191,10 @@ help:
 	@echo 'make cuda       the CUDA plugin, build/lib/facemill-cuda.so (part of make where nvcc is)'
 	@echo 'make demo       photographs to faces, all set-up included; PHOTOS=folder for your own'
 	@echo 'make test       every test, all set-up included'
+	@echo 'make test-cuda  what a GPU computes, against the CPU, the reference and itself'
 	@echo 'make bench      measured speed of every stage'
 	@echo 'make bench-cuda measured speed of training and generation on a GPU'
+	@echo 'make bundle     programs, plugin and libraries in build/bundle and build/bundle.tar.xz, for a GPU machine of any distribution'
 	@echo 'make deps       install the Debian packages (as root or with sudo)'
 	@echo 'make models     fetch the face models into models/ (MODELS=folder: take them from there)'
 	@echo 'make install    PREFIX=/usr/local DESTDIR='
@@ -167,5 +204,5 @@ help:
 -include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
 -include $(wildcard $(BUILD)/cuda/*/*.d $(BUILD)/cuda/*/*/*.d)
 FORCE:
-.PHONY: FORCE all programs cuda test-programs bench-programs deps test-deps models demo test bench bench-cuda install uninstall clean help
+.PHONY: FORCE all programs cuda test-programs test-cuda bench-programs deps test-deps models demo test bench bench-cuda bundle bundle-programs install uninstall clean help
 .SECONDARY:

@@ -1,5 +1,7 @@
 /* backend_cpu.c - the CPU as a backend: host memory, kernels called where they stand, nothing to capture and nothing to wait for. */
+#ifndef FACEMILL_NO_ONEDNN
 #include <dnnl.h>
+#endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #include "kernels/cpu.h"
 
 const char *openblas_get_config(void);
+void openblas_set_num_threads(int n);
 
 /* ---- the table of kernels, expanded from the one list ---- */
 #define DECLARE_LEAF(name)
@@ -37,9 +40,14 @@ static enum status cpu_open(void **context, int threads, struct error *e) {
     char *end = strchr(blas, ' '); /* "OpenBLAS 0.3.21 NO_LAPACKE ..." */
     if (end && (end = strchr(end + 1, ' ')))
         *end = 0;
+#ifdef FACEMILL_NO_ONEDNN
+    openblas_set_num_threads(1); /* the kernels' own threads call it */
+    snprintf(c->description, sizeof c->description, "%d thread%s, %s", threads, threads == 1 ? "" : "s", blas);
+#else
     const dnnl_version_t *v = dnnl_version();
     snprintf(c->description, sizeof c->description, "%d thread%s, oneDNN %d.%d.%d, %s", threads, threads == 1 ? "" : "s",
              v->major, v->minor, v->patch, blas);
+#endif
     *context = c;
     return ST_OK;
 }

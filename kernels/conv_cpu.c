@@ -5,11 +5,15 @@
 
 enum status conv_prepare(void *context, struct kernel_call *c, enum conv_kind kind, const struct conv_shape *s, struct error *e)
 {
+#ifdef FACEMILL_NO_ONEDNN
+    static const struct conv_method *const methods[] = {&conv_thin, &conv_winograd, &conv_gemm};
+#else
     static const struct conv_method *const methods[] = {&conv_thin, &conv_winograd, &conv_gemm, &conv_onednn};
+#endif
     enum status st = cpu_need_f32(c, e);
-    int i = 0;
-    while (!methods[i]->suits(kind, s))
-        i++; /* the last suits always */
+    size_t i = 0;
+    while (i + 1 < sizeof methods / sizeof *methods && !methods[i]->suits(kind, s))
+        i++; /* the last can do everything */
     return st == ST_OK ? methods[i]->prepare(context, c, kind, s, e) : st;
 }
 

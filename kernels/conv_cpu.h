@@ -5,7 +5,7 @@
  *     conv_winograd  3x3 of stride 1 with enough tiles: two to three times the direct rate; its rounding error
  *                    is 1.1 to 4 times that of a direct sum
  *     conv_gemm      other weight gradients; very few pixels with many weights: matrix products on the weights as they lie
- *     conv_onednn    everything else
+ *     conv_onednn    everything else; in a build without oneDNN conv_gemm, which can do everything in more memory
  */
 #ifndef FACEMILL_KERNELS_CONV_CPU_H
 #define FACEMILL_KERNELS_CONV_CPU_H

@@ -6,12 +6,12 @@
  * directions where pixels are few (the 4x4 layers with 512 channels): reordering 9.4 MB of weights for oneDNN costs more there
  * than the convolution itself. A piece is a slice of the channels made.
  */
-#include <dnnl.h>
 #include <stdlib.h>
 
 #include "common/base/mem.h"
 #include "kernels/conv_cpu.h"
 #include "kernels/cpu.h"
+#include "kernels/sgemm.h"
 
 #define FEW_PIXELS 256      /* output pixels of the whole batch up to which weights are not reordered, input gradient */
 #define FEW_FORWARD 160     /* the same for the forward pass: on one core oneDNN is as fast from 128 on, on two it is not */
@@ -103,7 +103,7 @@ static void product(const struct state *t, const struct kernel_call *c, int64_t 
         int64_t rows = end - m < t->rows ? end - m : t->rows;
         for (int64_t i = 0; i < taps && !plain(s); i++)
             gather(s, x, tap + i, m, m + rows, c0, c1, room + i * (c1 - c0), width);
-        dnnl_sgemm('T', 'N', s->K, width, rows, 1.0f, dy + m * s->K, s->K, plain(s) ? x + m * s->C + c0 : room,
+        sgemm('T', 'N', s->K, width, rows, 1.0f, dy + m * s->K, s->K, plain(s) ? x + m * s->C + c0 : room,
                    plain(s) ? s->C : width, m > first ? 1.0f : 0.0f, dw, step);
     }
 }
@@ -155,7 +155,7 @@ static void run(void *context, const struct kernel_call *c)
     int64_t width = t->taps * s->C, M = t->pixels;
 #pragma omp parallel num_threads(cpu_threads(context))
     {
-        omp_set_num_threads(1); /* of this thread only: dnnl_sgemm must not start threads of its own */
+        omp_set_num_threads(1); /* of this thread only: sgemm must not start threads of its own */
         if (t->kind == CONV_WEIGHT_GRAD) {
             float *sums = columns, *room = sums + t->groups * t->sum + omp_get_thread_num() * t->room;
 #pragma omp for schedule(static)
@@ -179,7 +179,7 @@ static void run(void *context, const struct kernel_call *c)
             for (int64_t i = 0; i < t->slices; i++) { /* turned, because sgemm is faster with the weights on the left */
                 int64_t k0 = i * s->K / t->slices, k1 = (i + 1) * s->K / t->slices;
                 float *turned = columns + M * width + k0 * M; /* [k1-k0][M] */
-                dnnl_sgemm('N', 'T', k1 - k0, M, width, 1.0f, w + k0 * width, width, columns, width, 0.0f, turned, M);
+                sgemm('N', 'T', k1 - k0, M, width, 1.0f, w + k0 * width, width, columns, width, 0.0f, turned, M);
                 for (int64_t m = 0; m < M; m++)
                     for (int64_t k = k0; k < k1; k++)
                         out[m * s->K + k] = turned[(k - k0) * M + m];
@@ -188,7 +188,7 @@ static void run(void *context, const struct kernel_call *c)
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < t->slices; i++) {
                 int64_t j0 = i * width / t->slices, j1 = (i + 1) * width / t->slices;
-                dnnl_sgemm('N', 'N', M, j1 - j0, s->K, 1.0f, a, s->K, w + j0, width, 0.0f, columns + j0, width);
+                sgemm('N', 'N', M, j1 - j0, s->K, 1.0f, a, s->K, w + j0, width, 0.0f, columns + j0, width);
             }
 #pragma omp for schedule(static)
             for (int64_t i = 0; i < s->N * s->H; i++)

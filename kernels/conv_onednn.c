@@ -11,6 +11,7 @@
  * NHWC direct kernels (brgconv, jit) with reordered weights reach 100-120 % of the sgemm rate on AVX-512, as fast as the blocked
  * layouts, which would cost two more passes. The weights are reordered at the start of every run.
  */
+#ifndef FACEMILL_NO_ONEDNN
 #include <dnnl.h>
 #include <stdlib.h>
 
@@ -292,3 +293,4 @@ static void release(void *state)
 }
 
 const struct conv_method conv_onednn = {"oneDNN", suits, prepare, run, release};
+#endif

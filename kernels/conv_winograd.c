@@ -15,12 +15,12 @@
  * 512x512) all threads share a large block, so that the weights pass through the caches once a block. In both cases which
  * numbers are added in which order depends on shapes alone.
  */
-#include <dnnl.h>
 #include <stdlib.h>
 
 #include "common/base/mem.h"
 #include "kernels/conv_cpu.h"
 #include "kernels/cpu.h"
+#include "kernels/sgemm.h"
 
 #define LANES 16
 typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
@@ -225,7 +225,7 @@ static void results_out(const struct state *t, const float *m, float *y, int64_t
 
 static void product(const struct state *t, int i, const float *u, const float *v, float *m, int64_t rows)
 {
-    dnnl_sgemm('N', 'N', rows, t->out, t->in, 1.0f, v + i * t->v_step, t->in, u + i * t->u_step, t->out, 0.0f, m + i * t->m_step,
+    sgemm('N', 'N', rows, t->out, t->in, 1.0f, v + i * t->v_step, t->in, u + i * t->u_step, t->out, 0.0f, m + i * t->m_step,
                t->out);
 }
 
@@ -273,7 +273,7 @@ static void run(void *context, const struct kernel_call *c)
     bool wgrad = t->kind == CONV_WEIGHT_GRAD;
 #pragma omp parallel num_threads(cpu_threads(context))
     {
-        omp_set_num_threads(1); /* of this thread only: dnnl_sgemm must not start threads of its own */
+        omp_set_num_threads(1); /* of this thread only: sgemm must not start threads of its own */
         if (t->kind == CONV_FORWARD) {
 #pragma omp for schedule(static)
             for (int64_t k = 0; k < s->K; k += LANES)
@@ -308,7 +308,7 @@ static void run(void *context, const struct kernel_call *c)
 #pragma omp for schedule(static)
                 for (int i = 0; i < 36; i++) {
                     if (wgrad)
-                        dnnl_sgemm('T', 'N', s->K, s->C, rows, 1.0f, m + i * t->m_step, s->K, v + i * t->v_step, s->C,
+                        sgemm('T', 'N', s->K, s->C, rows, 1.0f, m + i * t->m_step, s->K, v + i * t->v_step, s->C,
                                    first ? 1.0f : 0.0f, u + i * t->u_step, s->C);
                     else
                         product(t, i, u, v, m, rows);

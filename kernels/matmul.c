@@ -5,9 +5,8 @@
  */
 #include "kernels/matmul.h"
 
-#include <dnnl.h>
-
 #include "kernels/cpu.h"
+#include "kernels/sgemm.h"
 
 #define SIDE 256    /* rows and columns of a piece; */
 #define LARGE 512   /* of products that have 16 pieces of this side: packing costs half */
@@ -86,7 +85,7 @@ static void run(void *context, const struct kernel_call *c)
             int64_t rows = M - m < p.rows ? M - m : p.rows, columns = N - n < p.columns ? N - n : p.columns;
             const float *ai = a.data + i * a.batch_step + m * a.row_step, *bi = b.data + i * b.batch_step + n * b.column_step;
             float *yi = y + i * M * N + m * N + n;
-            dnnl_sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', rows, columns, K, 1.0f, ai, lda, bi, ldb, 0.0f, yi, N);
+            sgemm(ta ? 'T' : 'N', tb ? 'T' : 'N', rows, columns, K, 1.0f, ai, lda, bi, ldb, 0.0f, yi, N);
         }
     }
 }

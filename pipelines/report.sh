@@ -15,11 +15,12 @@ picture() { # file caption
     base64 -w0 "$1"
     printf '"><figcaption>%s</figcaption></figure>\n' "$2"
 }
-# curve TITLE NAME... draws the named fields of stats.jsonl over Progress/kimg as one SVG. A field is a number or {"mean":number}.
+# curve TITLE NAME... draws the named fields of the lines of $from over the field $over as one SVG. A field is a number or {"mean":number}.
+from=$run/stats.jsonl over=Progress/kimg
 curve() {
     title=$1
     shift
-    awk -v title="$title" -v names="$*" '
+    awk -v title="$title" -v over="$over" -v names="$*" '
     function field(line, name,    at, rest) {
         at = index(line, "\"" name "\":")
         if (!at) return "nan"
@@ -32,7 +33,7 @@ curve() {
     }
     BEGIN { n = split(names, name, " "); split("#2563eb #dc2626 #059669 #d97706", colour, " ") }
     {
-        x = field($0, "Progress/kimg")
+        x = field($0, over)
         if (x == "nan") next
         for (i = 1; i <= n; i++) {
             y = field($0, name[i])
@@ -62,7 +63,7 @@ curve() {
             printf "\"/><text x=\"%d\" y=\"%d\" class=\"a\" style=\"fill:%s\">%s</text>\n", L + (i - 1) * 110, T + H + 27, colour[i], name[i]
         }
         print "</svg>"
-    }' "$run/stats.jsonl"
+    }' "$from"
 }
 table() { # file of tab-separated lines, heading cells...
     file=$1
@@ -92,9 +93,44 @@ HTML
 if [ -n "$scores" ] && [ -s "$scores" ]; then
     echo '<h2>Scores</h2>'
     table "$scores" 'what was compared' 'distance' 'how'
-    echo '<p>Lower is closer. A Fr&eacute;chet distance of few pictures is biased upwards: compare only rows made with the same counts and
-the same features. The distance between two halves of the real pictures is what a perfect generator would reach here. Face-embedding
+    echo '<p>Lower is closer. A Fr&eacute;chet distance of few pictures is biased upwards: compare only rows made with the same counts,
+features, reference and resizing. Of a few hundred or thousand pictures it is no FID of the literature (50,000 generated pictures against a
+whole data set): it says which of two networks is closer to this reference, not how good either is, and a network that repeats its
+training pictures has the best of all. The distance between two halves of the real pictures is what a perfect generator would reach here. Face-embedding
 features say how alike two sets of faces are to a face recogniser; they are not the Inception features of published FID numbers.</p>'
+fi
+if [ -s "$run/scores.jsonl" ]; then
+    echo '<h2>Snapshots, scored while training went on</h2><div class="grid">'
+    from=$run/scores.jsonl over=kimg
+    for metric in fid kid precision recall; do curve "$metric of the snapshots" "$metric"; done
+    from=$run/stats.jsonl over=Progress/kimg
+    echo '</div>'
+    names=$(mktemp)
+    awk '
+    function number(text, name,    at) {
+        at = index(text, "\"" name "\":")
+        text = substr(text, at + length(name) + 3)
+        return at && match(text, /^-?[0-9.]+([eE][-+]?[0-9]+)?/) ? substr(text, 1, RLENGTH) : "-"
+    }
+    function word(text, name,    at) {
+        at = index(text, "\"" name "\":\"")
+        text = substr(text, at + length(name) + 4)
+        return at ? substr(text, 1, index(text, "\"") - 1) : ""
+    }
+    {
+        reference = substr($0, index($0, "\"reference\":{")); made = substr($0, index($0, "\"scored\":{"))
+        how = word(substr($0, index($0, "\"features\":{")), "name") ", " word($0, "preprocessing")
+        if (index($0, "\"error\":")) how = "not scored: " word($0, "error")
+        print word($0, "snapshot") "\t" number($0, "fid") "\t" number(made, "count") " against " number(reference, "count") "\t" how
+    }' "$run/scores.jsonl" >"$names"
+    table "$names" 'snapshot' 'Fr&eacute;chet distance' 'pictures' 'features, preprocessing'
+    rm -f "$names"
+    if [ -s "$run/best/order" ]; then
+        echo '<p>The best, kept in best/: '
+        cut -f 2 "$run/best/order" | escape | paste -sd ' ' -
+        echo '</p>'
+    fi
+    echo '<p>Distances of few pictures are biased upwards: compare along the curve, not with other counts, features or papers.</p>'
 fi
 echo '<h2>Pictures</h2><div class="grid">'
 picture "$run/reals.png" 'real: a sample of the store'

@@ -8,33 +8,29 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <cjson/cJSON.h>
-
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
-#include "common/metrics/frechet.h"
-#include "common/metrics/inception_score.h"
-#include "common/metrics/kid.h"
-#include "common/metrics/manifold.h"
-#include "common/metrics/side.h"
+#include "common/metrics/report.h"
 #include "common/stream/npy.h"
 
-enum { FID = 1, KID = 2, PRDC = 4, IS = 8 };
+enum { FID = METRIC_FID, KID = METRIC_KID, PRDC = METRIC_PRDC, IS = METRIC_IS, PPL = METRIC_PPL };
+#define PPL_EPSILON 1e-4
 
 static struct {
-    const char *ref, *metrics, *inception, *save, *save_features, *cache, *device, *rejects;
-    int features, covariance;
-    long size, batch, jobs, kid_subsets, kid_size, seed, splits;
-    double max_fid, max_kid, max_reject;
-    bool no_cache, no_graph, json;
-} o = {.metrics = "fid", .device = "auto", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
-       .max_fid = NAN, .max_kid = NAN}; /* NAN: no gate, every comparison with it is false */
+    const char *ref, *metrics, *features, *inception, *save, *save_features, *cache, *device, *rejects, *ppl;
+    int resize, covariance, ppl_sampling;
+    long size, batch, jobs, kid_subsets, kid_size, seed, splits, bootstrap, ppl_samples;
+    double max_fid, max_kid, max_ppl, max_reject;
+    bool no_cache, no_graph, json, fp32;
+} o = {.metrics = "fid", .features = "inception", .device = "auto", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
+       .ppl_samples = 1000, .max_fid = NAN, .max_kid = NAN, .max_ppl = NAN}; /* NAN: no gate, every comparison with it is false */
 
 static const struct cli_option options[] = {
     {'r', "ref", "SIDE", CLI_STRING, &o.ref, 0, 0, "the reference side (the real pictures); may also be the first operand"},
     {'m', "metrics", "LIST", CLI_STRING, &o.metrics, 0, 0, "of fid,kid,prdc,is; all but fid keep features in memory"},
-    {0, "features", EXTRACTORS, CLI_CHOICE, &o.features, 0, 0, "what describes a picture"},
-    {0, "inception", "FILE", CLI_STRING, &o.inception, 0, 0, "Inception's weights, .pth or safetensors (else found in models/)"},
+    {0, "features", "NAME|FILE", CLI_STRING, &o.features, 0, 0, "inception, dlib-face, or a checkpoint with a discriminator"},
+    {0, "inception", "FILE", CLI_STRING, &o.inception, 0, 0, "Inception's weights: .pth, .pb or safetensors (else from models/)"},
+    {0, "resize", RESIZE_RULES, CLI_CHOICE, &o.resize, 0, 0, "how pictures become the network's size: as which FID program"},
     {0, "size", "N", CLI_INT, &o.size, 0, 65500, "pictures of this height from stores with several sizes; 0 = largest"},
     {0, "covariance", "n-1|n", CLI_CHOICE, &o.covariance, 0, 0, "divisor of the covariance"},
     {0, "save-stats", "FILE", CLI_STRING, &o.save, 0, 0, "write the statistics of SIDE as .npz (mu, sigma, count, ...)"},
@@ -44,10 +40,15 @@ static const struct cli_option options[] = {
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Other metrics"},
     {0, "kid-subsets", "N", CLI_INT, &o.kid_subsets, 1, 100000, "draws; 1 with --kid-size 0 takes one block of all"},
     {0, "kid-size", "N", CLI_INT, &o.kid_size, 0, 1e6, "pictures a draw (at most the smaller side); 0 = all"},
-    {0, "seed", "N", CLI_INT, &o.seed, 0, 4294967295.0, "of KID's draws (NumPy's generator)"},
+    {0, "bootstrap", "N", CLI_INT, &o.bootstrap, 0, 100000, "95 % intervals of FID and KID from N resamples; 0 = none"},
+    {0, "seed", "N", CLI_INT, &o.seed, 0, 4294967295.0, "of KID's draws, resamples and PPL (NumPy's generator)"},
     {0, "splits", "N", CLI_INT, &o.splits, 1, 1000, "of the Inception score"},
+    {0, "ppl", "NETWORK", CLI_STRING, &o.ppl, 0, 0, "path length of that generator in w, with distances of --features"},
+    {0, "ppl-samples", "N", CLI_INT, &o.ppl_samples, 1, 10000000, "pairs of latents"},
+    {0, "ppl-sampling", "end|full", CLI_CHOICE, &o.ppl_sampling, 0, 0, "steps at the path's beginning, or anywhere on it"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Running"},
     {'d', "device", "NAME", CLI_STRING, &o.device, 0, 0, "cpu, cuda or auto"},
+    {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where 16-bit convolutions are the default"},
     {'j', "jobs", "N", CLI_INT, &o.jobs, 0, 1024, "threads; 0 = all processors"},
     {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'b', "batch", "N", CLI_INT, &o.batch, 0, 1024, "pictures at once; 0 = what suits the device"},
@@ -56,26 +57,18 @@ static const struct cli_option options[] = {
     {0, "max-reject", "X", CLI_FLOAT, &o.max_reject, 0, 1e18, "rejects allowed before exit status 3: a share below 1, else a count"},
     {0, "max-fid", "X", CLI_FLOAT, &o.max_fid, 0, 1e18, "exit status 4 when FID is above"},
     {0, "max-kid", "X", CLI_FLOAT, &o.max_kid, -1e18, 1e18, "exit status 4 when KID is above"},
+    {0, "max-ppl", "X", CLI_FLOAT, &o.max_ppl, 0, 1e18, "exit status 4 when PPL is above"},
     {0}};
 
 static const struct cli_program program = {
     .name = "fid-score",
-    .synopsis = "[options] --ref SIDE SIDE | --save-stats FILE SIDE",
+    .synopsis = "[options] --ref SIDE SIDE | --save-stats FILE SIDE | --ppl NETWORK",
     .purpose = "Compares two sets of pictures by their features: FID, KID, precision and recall, density and coverage, Inception score. "
                "A SIDE is a sample stream (- is stdin), a folder, a store, or a statistics file (.npz).",
     .options = options,
     .examples = "sg2-gen --network faces.safetensors --seeds 0-9999 | fid-score --ref faces.lmdb -\n"
                 "fid-score --features dlib-face --ref real/ fake/ --json\n",
     .exit_note = "4  a score is above its --max-... limit\n"};
-
-struct scores {
-    unsigned wanted;
-    struct frechet fid;
-    struct kid kid;
-    struct manifold prdc;
-    struct inception_score is;
-    char doubts[2048];
-};
 
 static unsigned parse_metrics(const char *list) {
     static const char *const name[] = {"fid", "kid", "prdc", "is"};
@@ -151,6 +144,12 @@ static void compare(const struct side *ref, const struct side *made, struct scor
             st = kid_subsets(ref->features, a->count, made->features, b->count, a->dim, (int)o.kid_subsets, size, (uint32_t)o.seed,
                              &r->kid, &e);
     }
+    r->both_resampled = ref->features != NULL;
+    if (st == ST_OK && r->wanted & FID && r->resamples)
+        st = bootstrap_fid(a, ref->features, b, made->features, r->fid.distance, r->resamples, (uint32_t)r->seed, &r->fid_interval, &e);
+    if (st == ST_OK && r->wanted & KID && r->resamples)
+        bootstrap_kid(ref->features, a->count, made->features, b->count, a->dim, r->kid.mean, r->resamples, (uint32_t)r->seed,
+                      &r->kid_interval);
     if (st == ST_OK && r->wanted & PRDC)
         st = manifold_scores(ref->features, a->count, made->features, b->count, a->dim, 3, 5, &r->prdc, &e);
     if (st != ST_OK)
@@ -167,122 +166,6 @@ static void inception_scores(const struct side *s, int classes, struct scores *r
     free(logits);
 }
 
-/* ---- reports ---- */
-
-static void print_side(const char *role, const struct side *s) {
-    const struct statistics *t = &s->statistics;
-    if (t->count)
-        printf("%-11s %s (%s): %lld pictures", role, s->operand, source_kind_name(s->kind), (long long)t->count);
-    else
-        printf("%-11s %s (%s): an unknown number of pictures", role, s->operand, source_kind_name(s->kind));
-    if (*t->pictures)
-        printf(", %s", t->pictures);
-    if (s->rejected)
-        printf("; %lld more rejected", (long long)s->rejected);
-    printf("%s\n", s->from_cache ? " [cached]" : "");
-}
-
-static void print_rank(const char *what, int rank, int dim) {
-    if (rank < dim)
-        printf("            the %s covariance has rank %d of %d: too few pictures to fill it, so the score is biased upwards\n", what,
-               rank, dim);
-}
-
-static void print_text(const struct side *ref, const struct side *made, const struct scores *r) {
-    const struct statistics *t = &made->statistics;
-    if (ref)
-        print_side("reference", ref);
-    print_side("scored", made);
-    printf("features    %s, %d numbers; weights SHA-256 %s\n", *t->features ? t->features : "unknown", t->dim,
-           *t->extractor_hash ? t->extractor_hash : "unknown");
-    printf("prepared    %s\n", *t->preprocessing ? t->preprocessing : "unknown");
-    printf("covariance  divided by %s\n\n", t->biased ? "n" : "n - 1");
-    if (ref && r->wanted & FID) {
-        printf("FID         %.6g   (means %.6g, covariances %.6g)\n", r->fid.distance, r->fid.mean_term,
-               r->fid.distance - r->fid.mean_term);
-        print_rank("reference", r->fid.rank1, t->dim);
-        print_rank("scored", r->fid.rank2, t->dim);
-    }
-    if (ref && r->wanted & KID)
-        printf("KID         %.6g +- %.6g   (%d subsets of %lld)\n", r->kid.mean, r->kid.std, r->kid.subsets, (long long)r->kid.subset_size);
-    if (ref && r->wanted & PRDC) {
-        printf("precision   %.4f   recall   %.4f   F %.4f   (k = %d)\n", r->prdc.precision, r->prdc.recall, r->prdc.f_score, r->prdc.k_pr);
-        printf("density     %.4f   coverage %.4f            (k = %d)\n", r->prdc.density, r->prdc.coverage, r->prdc.k_dc);
-    }
-    if (r->wanted & IS)
-        printf("IS          %.6g +- %.6g   (%d splits)\n", r->is.mean, r->is.std, r->is.splits);
-    for (const char *line = r->doubts; *line;) {
-        size_t n = strcspn(line, "\n");
-        printf("note        %.*s\n", (int)n, line);
-        line += n + (line[n] == '\n');
-    }
-}
-
-static void json_side(cJSON *to, const char *role, const struct side *s, int rank) {
-    const struct statistics *t = &s->statistics;
-    cJSON *j = cJSON_AddObjectToObject(to, role);
-    cJSON_AddStringToObject(j, "source", s->operand);
-    cJSON_AddStringToObject(j, "kind", source_kind_name(s->kind));
-    cJSON_AddNumberToObject(j, "count", (double)t->count);
-    cJSON_AddNumberToObject(j, "read", (double)s->read);
-    cJSON_AddNumberToObject(j, "rejected", (double)s->rejected);
-    cJSON_AddStringToObject(j, "pictures", t->pictures);
-    cJSON_AddStringToObject(j, "content_sha256", t->content_hash);
-    cJSON_AddBoolToObject(j, "cached", s->from_cache);
-    cJSON_AddNumberToObject(j, "covariance_rank", rank);
-}
-
-static void print_json(const struct side *ref, const struct side *made, const struct scores *r) {
-    const struct statistics *t = &made->statistics;
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddStringToObject(j, "program", cli_version());
-    if (ref && r->wanted & FID) {
-        cJSON_AddNumberToObject(j, "fid", r->fid.distance);
-        cJSON_AddNumberToObject(j, "fid_mean_term", r->fid.mean_term);
-    }
-    if (ref && r->wanted & KID) {
-        cJSON_AddNumberToObject(j, "kid", r->kid.mean);
-        cJSON_AddNumberToObject(j, "kid_std", r->kid.std);
-        cJSON_AddNumberToObject(j, "kid_subsets", r->kid.subsets);
-        cJSON_AddNumberToObject(j, "kid_subset_size", (double)r->kid.subset_size);
-    }
-    if (ref && r->wanted & PRDC) {
-        cJSON_AddNumberToObject(j, "precision", r->prdc.precision);
-        cJSON_AddNumberToObject(j, "recall", r->prdc.recall);
-        cJSON_AddNumberToObject(j, "f_score", r->prdc.f_score);
-        cJSON_AddNumberToObject(j, "density", r->prdc.density);
-        cJSON_AddNumberToObject(j, "coverage", r->prdc.coverage);
-    }
-    if (r->wanted & IS) {
-        cJSON_AddNumberToObject(j, "inception_score", r->is.mean);
-        cJSON_AddNumberToObject(j, "inception_score_std", r->is.std);
-        cJSON_AddNumberToObject(j, "inception_score_splits", r->is.splits);
-    }
-    if (ref)
-        json_side(j, "reference", ref, r->fid.rank1);
-    json_side(j, "scored", made, r->fid.rank2);
-    cJSON *f = cJSON_AddObjectToObject(j, "features");
-    cJSON_AddStringToObject(f, "name", t->features);
-    cJSON_AddNumberToObject(f, "dim", t->dim);
-    cJSON_AddStringToObject(f, "sha256", t->extractor_hash);
-    cJSON_AddStringToObject(f, "preprocessing", t->preprocessing);
-    cJSON_AddStringToObject(j, "covariance", t->biased ? "n" : "n-1");
-    cJSON *notes = cJSON_AddArrayToObject(j, "notes");
-    for (const char *line = r->doubts; *line;) {
-        char text[1024];
-        size_t n = strcspn(line, "\n");
-        snprintf(text, sizeof text, "%.*s", (int)n, line);
-        cJSON_AddItemToArray(notes, cJSON_CreateString(text));
-        line += n + (line[n] == '\n');
-    }
-    char *text = cJSON_PrintUnformatted(j); /* one line: object after object makes JSON lines */
-    puts(text);
-    cJSON_free(text);
-    cJSON_Delete(j);
-}
-
-/* ---- */
-
 static bool is_statistics(const char *operand) {
     struct error e;
     enum source_kind kind;
@@ -291,51 +174,86 @@ static bool is_statistics(const char *operand) {
     return kind == SOURCE_STATISTICS;
 }
 
+static void path_length(struct extractor *x, int threads, struct scores *r) {
+    struct ppl_options po = {.device = o.device, .threads = threads, .samples = (int)o.ppl_samples, .epsilon = PPL_EPSILON,
+                             .full = o.ppl_sampling == 1, .seed = (uint32_t)o.seed};
+    struct error e;
+    if (ppl_measure(o.ppl, x, &po, &r->ppl, &e) != ST_OK)
+        cli_die("%s", e.text);
+    r->wanted |= PPL;
+    r->ppl_network = o.ppl;
+    r->ppl_epsilon = po.epsilon;
+    r->ppl_full = po.full;
+}
+
+static void check_usage(int operands, const char *reference, const char *scored, unsigned wanted) {
+    if (operands > 2 || (operands == 2 && o.ref))
+        cli_usage("one SIDE to score and one --ref, there are %d operands", operands);
+    if (!scored && (!o.ppl || o.ref || o.save || o.save_features))
+        cli_usage("no SIDE to score");
+    if (scored && !reference && !o.save && !o.save_features && wanted & ~(unsigned)IS)
+        cli_usage("a second side to compare with is missing: --ref SIDE");
+    if (o.bootstrap && (!reference || !(wanted & (FID | KID))))
+        cli_usage("--bootstrap is for FID or KID of two sides");
+    if (reference && !strcmp(reference, "-") && !strcmp(scored, "-"))
+        cli_usage("only one side can be stdin");
+    if (!*o.features)
+        cli_usage("--features: inception, dlib-face, or the file of a checkpoint");
+}
+
+static int gate(const char *name, bool measured, double value, double limit, int code) {
+    if (!measured || !(value > limit))
+        return code;
+    cli_error("%s %.6g is above --max-%s %g", name, value, !strcmp(name, "FID") ? "fid" : !strcmp(name, "KID") ? "kid" : "ppl", limit);
+    return code ? code : EXIT_LIMIT;
+}
+
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
     int first = cli_start(&program, argc, argv), n = argc - first;
-    const char *reference = o.ref, *scored = n ? argv[argc - 1] : NULL;
-    unsigned wanted = parse_metrics(o.metrics);
-    if (n == 2 && !reference)
-        reference = argv[first];
-    else if (n != 1)
-        cli_usage(n ? "one SIDE to score and one --ref, there are %d operands" : "no SIDE to score", n);
-    if (!reference && !o.save && !o.save_features && wanted & ~(unsigned)IS)
-        cli_usage("a second side to compare with is missing: --ref SIDE");
-    if (reference && !strcmp(reference, "-") && !strcmp(scored, "-"))
-        cli_usage("only one side can be stdin");
-    if (!strcmp(scored, "-") || (reference && !strcmp(reference, "-")))
+    const char *reference = n == 2 && !o.ref ? argv[first] : o.ref, *scored = n ? argv[argc - 1] : NULL;
+    unsigned wanted = scored ? parse_metrics(o.metrics) : 0;
+    check_usage(n, reference, scored, wanted);
+    if ((scored && !strcmp(scored, "-")) || (reference && !strcmp(reference, "-")))
         cli_need_stream_stdin("a sample stream");
-    bool made_file = is_statistics(scored), ref_file = reference && is_statistics(reference);
+    bool made_file = scored && is_statistics(scored), ref_file = reference && is_statistics(reference);
     if ((made_file || ref_file) && wanted & ~(unsigned)FID)
         cli_usage("a statistics file has no features: only FID can be computed from it");
-    if (made_file && o.save_features)
-        cli_usage("a statistics file has no features to save");
-    if (wanted & IS && o.features != EXTRACT_INCEPTION)
+    if (made_file && (o.save_features || o.bootstrap))
+        cli_usage("a statistics file has no features to %s", o.bootstrap ? "resample" : "save");
+    if (wanted & IS && strcmp(o.features, "inception"))
         cli_usage("the Inception score needs --features inception");
 
     struct error e;
     struct extractor *extractor = NULL;
+    struct features_used used = {"", "", "", "", 0};
     int threads = (int)(o.jobs ? o.jobs : cli_processors());
-    if (!made_file || (reference && !ref_file)) {
-        struct extractor_options x = {.kind = o.features, .weights = o.inception, .device = o.device, .no_graph = o.no_graph, .threads = threads,
-                                      .batch = (int)o.batch};
+    if ((scored && !made_file) || (reference && !ref_file) || o.ppl) {
+        struct extractor_options x = {.features = o.features, .weights = o.inception, .device = o.device, .no_graph = o.no_graph,
+                                      .threads = threads, .resize = (enum resize_rule)o.resize, .fp32 = o.fp32 || o.ppl, .batch = (int)o.batch};
         if (extractor_open(&extractor, &x, &e) != ST_OK)
             cli_die("%s", e.text);
         cli_info("%s, weights SHA-256 %s, on %s", extractor_name(extractor), extractor_hash(extractor), extractor_device(extractor));
+        used = (struct features_used){extractor_name(extractor), extractor_hash(extractor), extractor_preprocessing(extractor),
+                                      extractor_precision(extractor), extractor_dim(extractor)};
     }
     struct cli_rejects rejects;
     cli_rejects_open(&rejects, o.rejects);
     char *cache = cache_folder();
     struct side_options so = {.extractor = extractor, .size = (int)o.size, .threads = threads, .biased = o.covariance == 1,
-                              .keep_features = (wanted & (KID | PRDC)) && reference, .cache = cache, .rejects = &rejects};
+                              .keep_features = (wanted & (KID | PRDC) || o.bootstrap) && reference, .cache = cache, .rejects = &rejects};
     struct side ref = {0}, made = {0};
-    struct scores r = {.wanted = wanted};
+    struct scores r = {.wanted = wanted, .resamples = (int)o.bootstrap, .seed = o.seed};
     if (reference)
         measure(&ref, reference, &so);
     so.keep_logits = wanted & IS;
     so.keep_features = so.keep_features || o.save_features;
-    measure(&made, scored, &so);
+    if (scored) {
+        measure(&made, scored, &so);
+        const struct statistics *t = &made.statistics;
+        if (!extractor)
+            used = (struct features_used){t->features, t->extractor_hash, t->preprocessing, t->precision, t->dim};
+    }
     if (o.save && statistics_write(&made.statistics, o.save, &e) != ST_OK)
         cli_die("%s", e.text);
     if (o.save_features)
@@ -344,20 +262,14 @@ int main(int argc, char **argv) {
         compare(&ref, &made, &r);
     if (wanted & IS)
         inception_scores(&made, extractor_classes(extractor), &r);
+    if (o.ppl)
+        path_length(extractor, threads, &r);
 
-    if (o.json)
-        print_json(reference ? &ref : NULL, &made, &r);
-    else
-        print_text(reference ? &ref : NULL, &made, &r);
-    int code = cli_rejects_close(&rejects, o.max_reject);
-    if (reference && wanted & FID && r.fid.distance > o.max_fid) {
-        cli_error("FID %.6g is above --max-fid %g", r.fid.distance, o.max_fid);
-        code = code ? code : EXIT_LIMIT;
-    }
-    if (reference && wanted & KID && r.kid.mean > o.max_kid) {
-        cli_error("KID %.6g is above --max-kid %g", r.kid.mean, o.max_kid);
-        code = code ? code : EXIT_LIMIT;
-    }
+    (o.json ? report_json : report_text)(reference ? &ref : NULL, scored ? &made : NULL, &used, &r);
+    int code = scored ? cli_rejects_close(&rejects, o.max_reject) : EXIT_OK;
+    code = gate("FID", reference && wanted & FID, r.fid.distance, o.max_fid, code);
+    code = gate("KID", reference && wanted & KID, r.kid.mean, o.max_kid, code);
+    code = gate("PPL", o.ppl != NULL, r.ppl.mean, o.max_ppl, code);
     side_free(&ref);
     side_free(&made);
     extractor_close(extractor);

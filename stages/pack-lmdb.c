@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -42,7 +43,7 @@ static const struct cli_option options[] = {
     {'j', "jobs", "N", CLI_INT, &o.jobs, 1, 256, "worker threads (default: the processors at hand)"},
     {0, "rejects", "FILE", CLI_STRING, &o.rejects, 0, 0, "write a JSON line for each rejected sample"},
     {0, "max-reject", "N", CLI_FLOAT, &o.max_reject, 0, 1e15, "exit 3 when more are rejected: a number, or a share below 1"},
-    {'o', "out", "DIR", CLI_STRING, &o.out, 0, 0, "unpack: write files instead of a sample stream"},
+    {'o', "out", "DIR|FILE.zip", CLI_STRING, &o.out, 0, 0, "unpack: files instead of a sample stream, or a zip for ADA training"},
     {0, "json", NULL, CLI_FLAG, &o.json, 0, 0, "ls: print JSON"},
     {'q', "quiet", NULL, CLI_FLAG, &o.quiet, 0, 0, "print errors only"},
     {0}};
@@ -50,11 +51,12 @@ static const struct cli_option options[] = {
 static const struct cli_program program = {
     .name = "pack-lmdb",
     .synopsis = "[options] STORE [INPUT...]  |  merge OUT IN...  |  check|unpack|ls [options] STORE",
-    .purpose = "Packs a sample stream (stdin), folders, picture files, tar files or dataset zips into an LMDB store.",
+    .purpose = "Packs a sample stream (stdin), folders, picture files, tar files, dataset zips or other stores into an LMDB store.",
     .options = options,
     .examples = "face-align photos/ | pack-lmdb --size 128 faces.lmdb\n"
                 "pack-lmdb --size 256,128 --codec png --crop center faces.lmdb dataset.zip\n"
-                "pack-lmdb unpack faces.lmdb | tar tv\n"};
+                "pack-lmdb unpack faces.lmdb | tar tv\n"
+                "pack-lmdb unpack --out faces.zip faces.lmdb\n"};
 
 /* ---- which options go with which command ---- */
 
@@ -163,6 +165,10 @@ static int pack(const char *path, char **inputs, int n) {
         cli_die("%s: there is a store already (--append adds to it, --resume goes on with it, --force replaces it)", path);
     if (!there && o.append)
         cli_die("%s: there is no such store to append to", path);
+    struct stat ours, other; /* LMDB must not open one store twice in a process */
+    for (int i = 0; i < n; i++)
+        if (there && !stat(path, &ours) && !stat(inputs[i], &other) && ours.st_ino == other.st_ino && ours.st_dev == other.st_dev)
+            cli_die("%s: a store cannot be its own input", inputs[i]);
     for (int i = 0; i < n; i++)
         if (!strcmp(inputs[i], "-"))
             cli_need_stream_stdin("a sample stream (or name folders, pictures, zips)");
@@ -295,8 +301,45 @@ static int check(const char *path) {
     return problems ? EXIT_FAILED : EXIT_OK;
 }
 
+static bool has_suffix(const char *name, const char *suffix) {
+    size_t n = strlen(name), k = strlen(suffix);
+    return n > k && !strcasecmp(name + n - k, suffix);
+}
+
+static void on_broken(int64_t index, const char *reason, void *data) {
+    char name[32];
+    snprintf(name, sizeof name, "sample %lld", (long long)index);
+    cli_reject(&((struct run *)data)->rejects, name, reason);
+}
+
+/* unpack --out FILE.zip: a data set for other training programs. */
+static int export_zip(struct store *s, int size, int64_t n) {
+    const struct store_meta *m = store_get_meta(s);
+    struct run run = {0};
+    struct error e;
+    struct zip_count count;
+    if (!access(o.out, F_OK) && !o.force)
+        cli_die("%s: there is such a file already (--force replaces it)", o.out);
+    cli_rejects_open(&run.rejects, o.rejects);
+    cli_progress_start(&run.progress, "samples", n);
+    struct zip_options z = {.size = size, .n = n, .jobs = (int)o.jobs, .reject = on_broken, .tick = on_tick, .data = &run};
+    if (store_write_zip(s, o.out, &z, &count, &e) != ST_OK)
+        cli_die("%s", e.text);
+    cli_progress_end(&run.progress);
+    if (count.labelled && count.labelled < count.out)
+        cli_warn("%s: %lld of %lld samples have no label, so it has none", o.out, (long long)(count.out - count.labelled), (long long)count.out);
+    if (m->height[size] & (m->height[size] - 1))
+        cli_warn("%s: the programs that read such zips want a power of two, not %d pixels", o.out, m->height[size]);
+    run.rejects.in = n;
+    run.rejects.out = count.out;
+    store_close(s);
+    return cli_rejects_close(&run.rejects, o.max_reject);
+}
+
 static int unpack(const char *path) {
-    refuse_options("unpack", " size out limit rejects max-reject quiet ");
+    refuse_options("unpack", " size out limit rejects max-reject quiet jobs force ");
+    if (o.force && !(o.out && has_suffix(o.out, ".zip")))
+        cli_usage("unpack takes --force with --out FILE.zip only");
     struct run run = {0};
     struct sample sample = {0};
     struct sample_writer *w = NULL;
@@ -311,8 +354,10 @@ static int unpack(const char *path) {
         cli_need_binary_stdout("a sample stream");
     if (!o.out && sample_writer_open(&w, 1, &e) != ST_OK)
         cli_die("%s", e.text);
-    if (o.out && mkdir(o.out, 0777) && (errno != EEXIST || rmdir(o.out) || mkdir(o.out, 0777)))
+    if (o.out && !has_suffix(o.out, ".zip") && mkdir(o.out, 0777) && (errno != EEXIST || rmdir(o.out) || mkdir(o.out, 0777)))
         cli_die("%s: %s", o.out, errno == ENOTEMPTY || errno == EEXIST ? "there is something in it: unpack into a new folder" : strerror(errno));
+    if (o.out && has_suffix(o.out, ".zip"))
+        return export_zip(s, size, n);
     cli_rejects_open(&run.rejects, o.rejects);
     cli_progress_start(&run.progress, "samples", n);
     for (int64_t i = 0; i < n; i++) {

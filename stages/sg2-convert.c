@@ -140,18 +140,17 @@ static const struct st_entry *entry_named(const struct tensors *all, const char 
 }
 
 /* A network that lies beside the generator, whole or not at all. Buffers that rosinality's layout leaves out and load_state_dict misses
- * are filled in: filters, which are all the same, and G's mean of w, for which that of G_ema stands in. */
+ * are filled in: filters, which are all the same, and G's mean of w and noise, for which those of G_ema stand in. */
 static void add_network(struct tensors *all, const struct tensor_file *f, const char *prefix, const struct sg2_net *like) {
-    char name[128];
+    char name[128], same[128];
     for (int pass = 0; pass < 2; pass++)
         for (int i = 0; i < like->n_tensors; i++) {
             const struct sg2_tensor *t = &like->tensors[i];
             int64_t count = count_of(t);
             snprintf(name, sizeof name, "%s%s", prefix, t->name);
             const struct st_tensor *have = tensor_file_find(f, name);
-            const struct st_entry *instead = strstr(t->name, "resample_filter")  ? entry_named(all, "G_ema.synthesis.b4.resample_filter")
-                                             : !strcmp(t->name, "mapping.w_avg") ? entry_named(all, "G_ema.mapping.w_avg")
-                                                                                 : NULL;
+            snprintf(same, sizeof same, "G_ema.%s", strstr(t->name, "resample_filter") ? "synthesis.b4.resample_filter" : t->name);
+            const struct st_entry *instead = t->trained ? NULL : entry_named(all, same);
             bool fits = have && have->count == count && (have->ndim == 0 || have->ndim == t->ndim);
             for (int k = 0; fits && k < have->ndim; k++)
                 fits = have->dim[k] == t->dim[k];

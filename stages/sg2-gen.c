@@ -22,15 +22,16 @@
 
 #define MAX_SEEDS 100000000   /* 800 MB of numbers */
 #define MAX_NUMBERS 256       /* columns of a table */
-#define MAX_SOURCES 4096      /* its rows */
-#define BATCH_PIXELS (1 << 18) /* pixels in a batch by default: 16 pictures of 128x128 */
+/* Pixels in a batch by default: 16 pictures of 128x128; a GPU wants more at a time (64, and 4 of 1024x1024). */
+#define BATCH_PIXELS (1 << 18)
+#define BATCH_PIXELS_GPU (1 << 22)
 
 static struct {
     const char *network, *seeds, *out, *grid, *device, *save_w, *trunc, *noise_scale, *mix, *directions, *amounts, *layers;
     double fps;
     long cutoff, class, batch, quality, threads;
     int noise, rng, format, latent, chroma;
-    bool fp32, no_graph, plan, profile, animate;
+    bool fp32, no_graph, plan, profile, animate, label;
 } o = {.trunc = "1", .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto",
        .amounts = "-3,-1.5,0,1.5,3", .fps = 24};
 enum { FORMAT_PPM = 1, FORMAT_Y4M = 5 };
@@ -55,6 +56,7 @@ static const struct cli_option options[] = {
      "y4m, and ppm on stdout: raw video"},
     {0, "quality", "N", CLI_INT, &o.quality, 1, 100, "of jpg and webp"},
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "columns and rows of a grid written to --out FILE; default about square"},
+    {0, "label", NULL, CLI_FLAG, &o.label, 0, 0, "write the seed below each picture of a grid"},
     {0, "animate", NULL, CLI_FLAG, &o.animate, 0, 0, "--out FILE.png or .webp: an animation with a frame a picture, not a grid"},
     {0, "fps", "R", CLI_FLOAT, &o.fps, 0.01, 1000, "frames a second of a video"},
     {0, "chroma", "420|444", CLI_CHOICE, &o.chroma, 0, 0, "colour resolution of y4m: half, as players expect, or full"},
@@ -156,8 +158,8 @@ static void begin_w(struct work *w, int64_t n) {
         cli_die("%s: %s", o.save_w, e.text);
 }
 
-/* Draws one batch into w->pixels, and saves its w+. */
-static void draw(struct work *w, struct sg2_latents *l, const uint64_t *names) {
+/* Begins to draw one batch into w->pixels, and saves its w+. */
+static void begin_drawing(struct work *w, struct sg2_latents *l, const uint64_t *names) {
     l->labels = w->labels;
     l->noise_seeds = names;
     struct sg2_latents plus = {.n = l->n, .ws = w->ws, .noise_seeds = names};
@@ -170,14 +172,16 @@ static void draw(struct work *w, struct sg2_latents *l, const uint64_t *names) {
         if (fwrite(l->ws, row_of_ws(w) * sizeof(float), (size_t)l->n, w->save_w) != (size_t)l->n)
             cli_die("%s: %s", o.save_w, strerror(errno));
     }
-    sg2_generate(w->generator, l, w->pixels);
+    sg2_generate_begin(w->generator, l, w->pixels);
+}
+
+static void draw(struct work *w, struct sg2_latents *l, const uint64_t *names) {
+    begin_drawing(w, l, names);
+    sg2_generate_end(w->generator);
     cli_progress_add(&w->progress, l->n);
 }
 
-static struct image tile(const struct work *w, int64_t i) { /* borrowed */
-    const struct sg2_config *c = &w->config;
-    return (struct image){c->res, c->res, c->img_channels, w->pixels + (size_t)i * (size_t)(c->res * c->res * c->img_channels)};
-}
+static size_t picture_bytes(const struct work *w) { return (size_t)(w->config.res * w->config.res * w->config.img_channels); }
 
 static struct latent_input *open_input(const struct work *w, const uint64_t *seeds, size_t n, char **files, int n_files) {
     struct latent_input *in;
@@ -203,25 +207,58 @@ static bool next_input(const struct work *w, struct latent_input *in, struct lat
 
 /* ---- pictures one by one: samples, a grid, a video ---- */
 
+static void put_pictures(struct work *w, uint8_t *pixels, const uint64_t *names, int64_t n) {
+    const struct sg2_config *c = &w->config;
+    struct error e;
+    for (int64_t i = 0; i < n; i++) {
+        struct sample s = {0};
+        struct image im, from = {c->res, c->res, c->img_channels, pixels + (size_t)i * picture_bytes(w)};
+        describe(w, &s, names[i]);
+        char number[24];
+        snprintf(number, sizeof number, "%llu", (unsigned long long)names[i]);
+        if (o.label)
+            sheet_caption(&from, number, &im);
+        else
+            image_copy(&im, &from);
+        if (sink_put(w->sink, &s, &im, &e) != ST_OK)
+            cli_die("%s", e.text);
+    }
+    cli_progress_add(&w->progress, n);
+}
+
+/* While a GPU draws a batch, the one before is put into the queue and the latents of the next are made from seeds: 25 microseconds a
+ * picture of 128x128, where drawing takes 80. */
 static void draw_pictures(struct work *w, struct latent_input *in, const struct sink_options *so) {
     struct latent_batch b;
     struct error e;
+    uint8_t *drawn = xmalloc((size_t)w->batch * picture_bytes(w)); /* the batch before; exchanged with w->pixels */
+    uint64_t *names = xmalloc((size_t)w->batch * sizeof *names);
+    int64_t n = 0;
     if (sink_open(&w->sink, so, &e) != ST_OK)
         cli_die("%s", e.text);
     unfinished = w->sink;
-    while (next_input(w, in, &b)) {
-        if (b.begins >= 0)
+    for (bool more = true; more;) {
+        more = next_input(w, in, &b);
+        sg2_generate_end(w->generator);
+        uint8_t *done = w->pixels;
+        w->pixels = drawn;
+        drawn = done;
+        if (more && b.begins >= 0)
             begin_w(w, b.begins);
-        draw(w, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .ws = b.ws}, b.names);
-        for (int64_t i = 0; i < b.n; i++) {
-            struct sample s = {0};
-            struct image im, from = tile(w, i);
-            describe(w, &s, b.names[i]);
-            image_copy(&im, &from);
-            if (sink_put(w->sink, &s, &im, &e) != ST_OK)
-                cli_die("%s", e.text);
+        if (more)
+            begin_drawing(w, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .ws = b.ws}, b.names);
+        put_pictures(w, drawn, names, n);
+        n = more ? b.n : 0;
+        if (n)
+            memcpy(names, b.names, (size_t)n * sizeof *names);
+        if (!o.seeds) { /* the next latents may be long in coming */
+            sg2_generate_end(w->generator);
+            put_pictures(w, w->pixels, names, n);
+            n = 0;
         }
     }
+    free(drawn);
+    free(names);
     unfinished = NULL;
     if (sink_close(w->sink, &e) != ST_OK)
         cli_die("%s", e.text);
@@ -229,26 +266,13 @@ static void draw_pictures(struct work *w, struct latent_input *in, const struct 
 
 /* ---- tables ---- */
 
-/* All latents as w+, truncated when psi is not the table's subject. */
-static struct table_sources sources(struct work *w, struct latent_input *in) {
-    struct table_sources s = {0};
-    struct latent_batch b;
-    size_t row = row_of_ws(w);
-    while (next_input(w, in, &b)) {
-        if (s.n + b.n > MAX_SOURCES)
-            cli_die("a table has at most %d rows or columns", MAX_SOURCES);
-        s.ws = xrealloc(s.ws, (size_t)(s.n + b.n) * row * sizeof *s.ws);
-        s.names = xrealloc(s.names, (size_t)(s.n + b.n) * sizeof *s.names);
-        memcpy(s.names + s.n, b.names, (size_t)b.n * sizeof *s.names);
-        if (b.ws)
-            memcpy(s.ws + (size_t)s.n * row, b.ws, (size_t)b.n * row * sizeof *s.ws);
-        else
-            sg2_generate_ws(w->generator, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .labels = w->labels},
-                            s.ws + (size_t)s.n * row);
-        s.n += (int)b.n;
-    }
-    latent_input_close(in);
-    return s;
+/* Latents as w+, truncated when that is not the table's subject. */
+static void add_sources(struct work *w, struct table_sources *s, const struct latent_batch *b) {
+    struct error e;
+    if (!b->ws)
+        sg2_generate_ws(w->generator, &(struct sg2_latents){.n = b->n, .z = b->z, .w = b->w, .labels = w->labels}, w->ws);
+    if (table_sources_add(s, (int)b->n, b->ws ? b->ws : w->ws, row_of_ws(w), b->names, &e) != ST_OK)
+        cli_die("%s", e.text);
 }
 
 static const uint8_t *draw_cells(void *context, int n, const float *ws, const uint64_t *names) {
@@ -294,14 +318,18 @@ static void make_table(struct work *w, struct latent_input *in, const uint64_t *
         sg2_tensor_get(sg2_net_find(w->net, "mapping.w_avg"), w->net->state, mean);
         t.mean.data = mean;
     }
-    t.rows = sources(w, in);
-    if (o.mix)
-        t.columns = sources(w, open_input(w, mix, n_mix, NULL, 0));
+    struct latent_batch b;
+    while (next_input(w, in, &b))
+        add_sources(w, &t.rows, &b);
+    if (o.mix) {
+        struct latent_input *columns = open_input(w, mix, n_mix, NULL, 0);
+        while (next_input(w, columns, &b))
+            add_sources(w, &t.columns, &b);
+        latent_input_close(columns);
+    }
     write_table(w, &t);
-    free(t.rows.ws);
-    free(t.rows.names);
-    free(t.columns.ws);
-    free(t.columns.names);
+    table_sources_free(&t.rows);
+    table_sources_free(&t.columns);
     free(mean);
     free(t.direction);
 }
@@ -358,6 +386,8 @@ static void check_usage(const struct work *w, int operands, const struct video_o
         cli_usage("--seeds and latents exclude each other");
     if (o.grid && (!picture || video || is_table(w)))
         cli_usage("--grid needs --out FILE.png, and is for neither video nor tables");
+    if (o.label && (!picture || video || is_table(w)))
+        cli_usage("--label is for grids: it needs --out FILE.png");
     if (!!o.mix + !!o.directions + (w->n_psi > 1) > 1)
         cli_usage("--mix, --directions and several --trunc are three tables: choose one");
     if (is_table(w) && (!picture || video))
@@ -416,7 +446,9 @@ int main(int argc, char **argv) {
         cli_usage("the network has %d classes: say which with --class", w.config.c_dim);
 
     int pixels = w.config.res * w.config.res;
-    w.batch = o.batch != LONG_MIN ? (int)o.batch : pixels > BATCH_PIXELS ? 1 : BATCH_PIXELS / pixels > 32 ? 32 : BATCH_PIXELS / pixels;
+    bool gpu = strcmp(device_name(device), "cpu") != 0;
+    int fit = (gpu ? BATCH_PIXELS_GPU : BATCH_PIXELS) / pixels, most = gpu ? 64 : 32;
+    w.batch = o.batch != LONG_MIN ? (int)o.batch : fit > most ? most : fit > 1 ? fit : 1;
     if (n && (size_t)w.batch > n && !is_table(&w))
         w.batch = (int)n;
     float factors[64];
@@ -451,12 +483,11 @@ int main(int argc, char **argv) {
         struct latent_input *in = open_input(&w, seeds, n, argv + first, operands);
         cli_progress_start(&w.progress, "pictures", (int64_t)n);
         double started = cli_seconds();
-        if (is_table(&w)) {
+        if (is_table(&w))
             make_table(&w, in, mix, n_mix, amounts, n_amounts);
-        } else {
+        else
             draw_pictures(&w, in, &so);
-            latent_input_close(in);
-        }
+        latent_input_close(in);
         double spent = cli_seconds() - started;
         cli_progress_end(&w.progress);
         if (w.save_w && (fclose(w.save_w) != 0 || rename(save_w_name, o.save_w) != 0))

@@ -11,18 +11,18 @@
 #include "common/cli/cli.h"
 #include "common/latent/direction.h"
 #include "common/latent/filters.h"
+#include "common/latent/groups.h"
+#include "common/latent/seeds.h"
 #include "common/latent/walk.h"
 #include "common/latent/whole.h"
-#include "common/rng/numpy_rng.h"
-#include "common/rng/philox.h"
 #include "common/store/checkpoint.h"
 
-#define USE_Z 0x5au         /* as sg2-gen: `use` of Philox for z, key = seed, index 0 */
 #define MAX_SEEDS 100000000 /* 800 MB of numbers */
-#define MAX_NUMBERS 4096    /* in --trunc and --amount */
+#define MAX_NUMBERS 4096    /* in --trunc and --amounts */
 
 enum { SPACE_PLUS, SPACE_W };
 enum { SEFA, PCA, DIFFERENCE, LOGISTIC };
+static const char *const method_name[] = {"sefa", "pca", "difference", "logistic"};
 static struct {
     const char *network, *seeds, *trunc, *direction, *amount, *origin, *layers, *labels, *rows;
     long dim, cutoff, class, threads, frames, count;
@@ -32,7 +32,7 @@ static struct {
 
 static const struct cli_option options[] = {
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Seeds and networks"},
-    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
+    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, as sg2-gen takes it"},
     {'s', "seeds", "LIST", CLI_STRING, &o.seeds, 0, 0, "sample, walk, directions: seeds such as 0-99,150"},
     {0, "rng", "numpy|philox", CLI_CHOICE, &o.rng, 0, 0, "how a seed becomes z; numpy = RandomState(seed).randn, as everywhere"},
     {0, "dim", "N", CLI_INT, &o.dim, 1, 4096, "size of a seed's z; --network knows it"},
@@ -48,8 +48,8 @@ static const struct cli_option options[] = {
     {0, "loop", NULL, CLI_FLAG, &o.loop, 0, 0, "come back to the first"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "mix, move"},
     {'l', "layers", "LIST", CLI_STRING, &o.layers, 0, 0, "layers such as 0-3,8: mix takes them from the columns; sefa looks at them"},
-    {'d', "direction", "FILE", CLI_STRING, &o.direction, 0, 0, "directions to move along, one after another"},
-    {'a', "amount", "X,...", CLI_STRING, &o.amount, 0, 0, "how far, one after another"},
+    {'d', "directions", "FILE", CLI_STRING, &o.direction, 0, 0, "directions to move along, one after another"},
+    {'a', "amounts", "LIST", CLI_STRING, &o.amount, 0, 0, "how far, one after another"},
     {0, "absolute", NULL, CLI_FLAG, &o.absolute, 0, 0, "amounts are places along the direction, measured from the origin"},
     {0, "origin", "FILE", CLI_STRING, &o.origin, 0, 0, "a latent: origin of --absolute and of spherical and circular walks"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "directions"},
@@ -69,7 +69,7 @@ static const struct cli_program program = {
     .options = options,
     .examples = "sg2-latent sample --seeds 0-99 | sg2-latent map -n net.safetensors --trunc 0.7 | sg2-gen -n net.safetensors -\n"
                 "sg2-latent directions -n net.safetensors --method sefa --layers 0-5 >sefa.npy\n"
-                "sg2-latent move --direction sefa.npy --amount -3,0,3 w.npy | sg2-gen -n net.safetensors --out moved.png -\n"};
+                "sg2-latent move --directions sefa.npy --amounts -3,0,3 w.npy | sg2-gen -n net.safetensors --out moved.png -\n"};
 
 /* ---- the command line ---- */
 
@@ -91,20 +91,10 @@ static void must(enum status st, const struct error *e) {
 
 /* "-1,0,2.5" -> numbers; the caller frees. */
 static double *numbers(const char *option, const char *text, double low, double high, int *n) {
-    double *v = NULL;
-    char word[64];
-    *n = 0;
-    for (const char *p = text;; p++) {
-        size_t size = strcspn(p, ",");
-        v = xrealloc(v, (size_t)(*n + 1) * sizeof *v);
-        snprintf(word, sizeof word, "%.*s", (int)(size < 63 ? size : 63), p);
-        if (*n == MAX_NUMBERS || size > 62 || !cli_parse_float(word, low, high, &v[*n]))
-            cli_usage("--%s takes numbers from %g to %g such as 0,0.5,1, not \"%s\"", option, low, high, text);
-        ++*n;
-        p += size;
-        if (!*p)
-            return v;
-    }
+    double *v;
+    if (!cli_parse_floats(text, low, high, &v, n, MAX_NUMBERS))
+        cli_usage("--%s takes numbers from %g to %g such as 0,0.5,1, not \"%s\"", option, low, high, text);
+    return v;
 }
 
 static FILE *open_latents(const char *name) {
@@ -161,13 +151,6 @@ static void write_rows(struct latent_shape s, const float *rows, int64_t n) {
 }
 
 /* ---- seeds and networks ---- */
-
-static void make_z(uint64_t seed, float *z, int dim) {
-    if (o.rng == 0)
-        numpy_randn((uint32_t)seed, z, dim);
-    else
-        philox_fill_normal(seed, 0, USE_Z, z, dim);
-}
 
 struct model {
     struct device *device;
@@ -269,7 +252,7 @@ static void sample(char **operand, int n) {
     float *z = xmalloc((size_t)s.shape.dim * sizeof *z);
     must(latent_head(stdout, s.shape, s.n, &e), &e);
     for (int64_t i = 0; i < s.n; i++) {
-        make_z(s.list[i], z, s.shape.dim);
+        latent_of_seed(s.list[i], o.rng == 1, z, s.shape.dim);
         must(latent_write(stdout, s.shape, z, 1, &e), &e);
     }
     free(z);
@@ -352,7 +335,7 @@ static void walk(char **operand, int n) {
         struct seeds s = parse_seeds();
         keys = (struct latent_set){s.shape, s.n, xmalloc((size_t)(s.n * s.shape.dim) * sizeof *keys.data)};
         for (int64_t i = 0; i < s.n; i++)
-            make_z(s.list[i], keys.data + i * s.shape.dim, s.shape.dim);
+            latent_of_seed(s.list[i], o.rng == 1, keys.data + i * s.shape.dim, s.shape.dim);
         free(s.list);
     } else {
         keys = load(latent_load, name);
@@ -386,11 +369,11 @@ static void mix(char **operand, int n) {
 static void move(char **operand, int n) {
     struct latent_movement m = {.absolute = o.absolute, .layers = o.layers};
     if (!o.direction)
-        cli_usage("--direction FILE is needed");
+        cli_usage("--directions FILE is needed");
     if (o.origin && !o.absolute)
         cli_usage("--origin goes with --absolute");
     const char *name = only("move", operand, n);
-    double *amount = numbers("amount", o.amount, -1e6, 1e6, &m.n_amount);
+    double *amount = numbers("amounts", o.amount, -1e6, 1e6, &m.n_amount);
     m.amount = amount;
     m.num_ws = num_ws();
     m.directions = load(latent_load_vectors, o.direction);
@@ -402,19 +385,6 @@ static void move(char **operand, int n) {
 }
 
 /* ---- directions ---- */
-
-/* w+ with one w in all layers as w; anything else has no one direction. */
-static void as_w(float *rows, int64_t n, struct latent_shape *s, const char *name) {
-    if (!latent_collapse(rows, n, *s))
-        cli_die("%s: layers of a w+ differ; directions come from w (map --space w) or z", name);
-    s->layers = 0;
-}
-
-static struct latent_set load_w(const char *name) {
-    struct latent_set s = load(latent_load, name);
-    as_w(s.data, s.n, &s.shape, shown(name));
-    return s;
-}
 
 /* The eigenvectors of a matrix that hold most of it; total: the sum of all eigenvalues. */
 static void write_eigenvectors(double *gram, int dim, double total, const char *of) {
@@ -471,7 +441,7 @@ static void pca(char **operand, int n) {
         for (int64_t at = 0, k; at < s.n; at += k) {
             k = s.n - at < LATENT_MAP_BATCH ? s.n - at : LATENT_MAP_BATCH;
             for (int64_t i = 0; i < k; i++)
-                make_z(s.list[at + i], z + i * s.shape.dim, s.shape.dim);
+                latent_of_seed(s.list[at + i], o.rng == 1, z + i * s.shape.dim, s.shape.dim);
             latent_map_rows(&m, z, k, w);
             latent_moments_add(&moments, w, k);
         }
@@ -493,93 +463,55 @@ static void pca(char **operand, int n) {
     latent_moments_free(&moments);
 }
 
-/* --labels: rows without one are taken out. */
-static uint8_t *read_labels(struct latent_set *s) {
-    uint8_t *label = xmalloc((size_t)s->n + 1);
-    char line[256];
-    int64_t at = 0, kept = 0, dim = s->shape.dim;
-    FILE *f = fopen(o.labels, "r");
-    if (!f)
-        cli_die("%s: %s", o.labels, strerror(errno));
-    for (; fgets(line, sizeof line, f); at++) {
-        double v = 0;
-        line[strcspn(line, "\r\n")] = '\0';
-        if (at == s->n)
-            cli_die("%s: more lines than the %lld latents", o.labels, (long long)s->n);
-        if (!strcmp(line, "-"))
-            continue;
-        if (!cli_parse_float(line, -1e300, 1e300, &v))
-            cli_die("%s: line %lld is neither a number nor -", o.labels, (long long)at + 1);
-        label[kept] = v > 0;
-        memmove(s->data + kept++ * dim, s->data + at * dim, (size_t)dim * sizeof *s->data);
-    }
-    if (ferror(f))
-        cli_die("%s: read: %s", o.labels, strerror(errno));
-    fclose(f);
-    if (at != s->n)
-        cli_die("%s: %lld lines for %lld latents", o.labels, (long long)at, (long long)s->n);
-    s->n = kept;
-    return label;
-}
-
-/* The latents of two groups and their labels: from two files, or one and --labels. */
-static struct latent_set load_groups(char **operand, int n, uint8_t **label) {
+/* The latents of two groups: from two files, or one and --labels. */
+static struct latent_groups load_groups(char **operand, int n) {
+    struct error e;
+    struct latent_groups g;
     if (n != 2 - (o.labels != NULL) && !(o.labels && n == 0))
-        cli_usage("%s takes the latents with the attribute and those without, or --labels FILE and the latents",
-                  o.method == LOGISTIC ? "logistic" : "difference");
-    struct latent_set a = load_w(n ? operand[0] : "-");
+        cli_usage("%s takes the latents with the attribute and those without, or --labels FILE and the latents", method_name[o.method]);
+    const char *name = n ? operand[0] : "-";
+    struct latent_set with = load(latent_load, name);
     if (o.labels) {
-        *label = read_labels(&a);
-        return a;
+        FILE *f = fopen(o.labels, "r");
+        if (!f)
+            cli_die("%s: %s", o.labels, strerror(errno));
+        must(latent_groups_label(&g, &with, shown(name), f, o.labels, &e), &e);
+        fclose(f);
+    } else {
+        struct latent_set without = load(latent_load, operand[1]);
+        must(latent_groups_join(&g, &with, shown(name), &without, shown(operand[1]), &e), &e);
     }
-    struct latent_set b = load_w(operand[1]);
-    if (a.shape.dim != b.shape.dim)
-        cli_die("%s and %s: latents of different sizes", operand[0], operand[1]);
-    *label = xcalloc((size_t)(a.n + b.n), 1);
-    memset(*label, 1, (size_t)a.n);
-    a.data = xrealloc(a.data, (size_t)((a.n + b.n) * a.shape.dim) * sizeof *a.data);
-    memcpy(a.data + a.n * a.shape.dim, b.data, (size_t)(b.n * a.shape.dim) * sizeof *a.data);
-    a.n += b.n;
-    latent_set_free(&b);
-    return a;
+    return g;
 }
 
 static void groups(char **operand, int n) {
     struct error e;
-    uint8_t *label;
-    struct latent_set s = load_groups(operand, n, &label);
-    int dim = s.shape.dim;
-    float *row = xmalloc((size_t)dim * sizeof *row);
+    struct latent_groups g = load_groups(operand, n);
+    const float *x = g.latents.data;
+    int64_t count = g.latents.n;
+    int dim = g.latents.shape.dim;
+    struct latent_boundary b = {.direction = xmalloc((size_t)dim * sizeof *b.direction)};
     if (o.method == DIFFERENCE) {
         double distance;
-        must(latent_difference(s.data, s.n, dim, label, row, &distance, &e), &e);
+        must(latent_difference(x, count, dim, g.label, b.direction, &distance, &e), &e);
         cli_info("the means of the groups are %.4g apart", distance);
     } else {
-        struct latent_boundary b = {.direction = row};
-        int64_t held_out = 0;
-        bool enough = !cli_quiet; /* five fits, each tried on the fifth that it has not seen */
-        for (int fold = 0; fold < 5 && enough; fold++) {
-            enough = latent_logistic(s.data, s.n, dim, label, fold, &b, NULL) == ST_OK;
-            held_out += enough ? latent_right_side(s.data, s.n, dim, label, fold, &b) : 0;
-        }
-        must(latent_logistic(s.data, s.n, dim, label, -1, &b, &e), &e);
-        int64_t right = latent_right_side(s.data, s.n, dim, label, -1, &b);
-        if (enough)
+        must(latent_logistic(x, count, dim, g.label, -1, &b, &e), &e);
+        int64_t held_out = cli_quiet ? -1 : latent_held_out(x, count, dim, g.label);
+        if (held_out >= 0)
             cli_info("the attribute is told from %.1f %% of %lld latents, and from %.1f %% of those not fitted to",
-                     100.0 * (double)right / (double)s.n, (long long)s.n, 100.0 * (double)held_out / (double)s.n);
+                     100.0 * (double)latent_right_side(x, count, dim, g.label, &b) / (double)count, (long long)count,
+                     100.0 * (double)held_out / (double)count);
     }
-    write_rows(s.shape, row, 1);
-    free(row);
-    free(label);
-    latent_set_free(&s);
+    write_rows(g.latents.shape, b.direction, 1);
+    free(b.direction);
+    latent_groups_free(&g);
 }
 
 static void directions(char **operand, int n) {
-    static const char *const takes[] = {
-        " method network layers count threads quiet ", " method network seeds rng class count threads quiet ", " method labels quiet ",
-        " method labels quiet "};
-    static const char *const name[] = {"sefa", "pca", "difference", "logistic"};
-    refuse_options(name[o.method], takes[o.method]);
+    static const char *const takes[] = {" method network layers count threads ", " method network seeds rng class count threads ",
+                                        " method labels ", " method labels "};
+    refuse_options(method_name[o.method], takes[o.method]);
     cli_need_binary_stdout("a latent stream");
     if (o.method == PCA && !o.seeds && (o.network || cli_given("rng") || cli_given("class")))
         cli_usage("--network, --rng and --class are for --seeds");
@@ -652,16 +584,16 @@ static void info(char **operand, int n) {
 
 int main(int argc, char **argv) {
     static const struct { const char *name; void (*run)(char **operand, int n); const char *takes; } commands[] = {
-        {"sample", sample, " seeds rng dim network quiet "},
-        {"map", map, " network trunc cutoff class space threads quiet "},
-        {"mean", mean, " network quiet "},
-        {"truncate", truncate_latents, " network trunc cutoff quiet "},
-        {"walk", walk, " seeds rng dim network path frames loop origin quiet "},
-        {"mix", mix, " network layers quiet "},
-        {"move", move, " network layers direction amount absolute origin quiet "},
+        {"sample", sample, " seeds rng dim network "},
+        {"map", map, " network trunc cutoff class space threads "},
+        {"mean", mean, " network "},
+        {"truncate", truncate_latents, " network trunc cutoff "},
+        {"walk", walk, " seeds rng dim network path frames loop origin "},
+        {"mix", mix, " network layers "},
+        {"move", move, " network layers directions amounts absolute origin "},
         {"directions", directions, NULL}, /* by method */
-        {"cat", cat, " rows quiet "},
-        {"info", info, " json quiet "}};
+        {"cat", cat, " rows "},
+        {"info", info, " json "}};
     cli_patient_threads(argv);
     int first = cli_start(&program, argc, argv), n = argc - first;
     char **operand = argv + first;

@@ -27,31 +27,31 @@ enum { DISTANCE_AUTO, DISTANCE_PIXEL, DISTANCE_DISCRIMINATOR, DISTANCE_INCEPTION
 enum { NOISE_CONST, NOISE_OPTIMISE };
 static struct {
     const char *network, *pictures, *save_video, *save_noise, *report, *rejects, *device, *inception;
-    double lr, w_noise, contrast, features, prior, rows, max_reject;
+    double lr, w_noise, contrast, features, prior, rows, w_first, max_reject;
     long steps, class, batch, seed, threads, every;
     int space, distance, noise, format;
-    bool fp32, plan, profile, null;
-} o = {.space = 1, .steps = 1000, .lr = 0.1, .w_noise = 0.05, .contrast = 1, .features = 1, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto",
-       .max_reject = 0.5, .every = 10};
+    bool fp32, no_graph, plan, profile, null;
+} o = {.space = PROJECT_W_PLUS, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto", .max_reject = 0.5, .every = 10};
 static const char *const distance_name[] = {"auto", "pixel", "discriminator", "inception"}, *const noise_name[] = {"const", "optimise"},
                   *const space_name[] = {"w", "w+"};
 
 static const struct cli_option options[] = {
-    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint (safetensors)"},
+    {'n', "network", "FILE", CLI_STRING, &o.network, 0, 0, "network, snapshot or checkpoint: safetensors, NVIDIA's .pkl, rosinality's .pt"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "The search"},
-    {0, "space", "w|w+", CLI_CHOICE, &o.space, 0, 0, "one w for all layers, or one a layer (closer, less like the network's own faces)"},
+    {0, "space", "w|w+", CLI_CHOICE, &o.space, 0, 0, "one w for all layers, or one a layer (closer, and less like the network's own)"},
     {0, "distance", "auto|pixel|discriminator|inception", CLI_CHOICE, &o.distance, 0, 0, "likeness; auto: discriminator if the file has one, else pixel"},
     {0, "inception", "FILE", CLI_STRING, &o.inception, 0, 0, "Inception's weights for that, else as fid-score finds them"},
     {0, "contrast", "X", CLI_FLOAT, &o.contrast, 0, 1e6, "weight of how much goes on where, beside the pixels"},
     {0, "features", "X", CLI_FLOAT, &o.features, 0, 1e6, "weight of the discriminator's or Inception's features"},
     {0, "prior", "X", CLI_FLOAT, &o.prior, 0, 1e6, "how hard w is held where the network's w are"},
     {0, "rows", "X", CLI_FLOAT, &o.rows, 0, 1e6, "w+: how hard the layers' w are held together"},
+    {0, "w-first", "X", CLI_FLOAT, &o.w_first, 0, 1, "w+: share of the steps in which it is a single w"},
     {0, "steps", "N", CLI_INT, &o.steps, 1, 1000000, "steps of Adam"},
     {0, "lr", "X", CLI_FLOAT, &o.lr, 0, 10, "largest learning rate"},
-    {0, "w-noise", "X", CLI_FLOAT, &o.w_noise, 0, 10, "random moves of w at first, in units of its deviation"},
+    {0, "w-noise", "X", CLI_FLOAT, &o.w_noise, 0, 10, "random moves of w at first, as a share of its length"},
     {0, "noise", "const|optimise", CLI_CHOICE, &o.noise, 0, 0, "noise maps: the network's own, or sought along with w (see --save-noise)"},
-    {'c', "class", "K", CLI_INT, &o.class, 0, 1e6, "class to start from, for conditional networks; default the mean of all"},
-    {0, "seed", "N", CLI_INT, &o.seed, 0, 9007199254740992.0, "of the random moves and of the latents behind the mean w"},
+    {'c', "class", "K", CLI_INT, &o.class, 0, 1e6, "class to look among, for conditional networks; default all"},
+    {0, "seed", "N", CLI_INT, &o.seed, 0, 9007199254740992.0, "of the random moves, and of the 10,000 w that say where w lie"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Input and output"},
     {0, "format", "w+|w", CLI_CHOICE, &o.format, 0, 0, "of the latents written: [N,num_ws,w], or [N,w] with --space w"},
     {0, "pictures", "DIR|FILE", CLI_STRING, &o.pictures, 0, 0, "also write the projections: a folder, or one picture of targets beside projections"},
@@ -66,6 +66,7 @@ static const struct cli_option options[] = {
     {'b', "batch", "N", CLI_INT, &o.batch, 1, SG2_MAX_PROJECT, "pictures at once; default 1 on the CPU, 8 on a GPU"},
     {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
+    {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
     {0, "plan", NULL, CLI_FLAG, &o.plan, 0, 0, "print launches, FLOPs and memory of a step and exit"},
     {0, "profile", NULL, CLI_FLAG, &o.profile, 0, 0, "run one step, print the time of each operation and exit"},
@@ -107,6 +108,7 @@ static void open_networks(struct work *w) {
     if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w->network, &e) != ST_OK ||
         device_open(&w->device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, w->device, &w->g, &e) != ST_OK)
         cli_die("%s", e.text);
+    device_use_graphs(w->device, !o.no_graph);
     w->config = *checkpoint_config(file);
     w->distance = o.distance;
     if (o.distance == DISTANCE_INCEPTION) {
@@ -129,7 +131,7 @@ static void open_networks(struct work *w) {
 
 static void make_projector(struct work *w) {
     struct error e;
-    struct projector_config c = projector_defaults(o.space == 0 ? PROJECT_W : PROJECT_W_PLUS);
+    struct projector_config c = projector_defaults(o.space);
     c.batch = w->batch;
     c.steps = (int)o.steps;
     c.lr = o.lr;
@@ -139,6 +141,7 @@ static void make_projector(struct work *w) {
     c.contrast_weight = o.contrast;
     c.prior_weight = o.prior;
     c.row_weight = o.rows;
+    c.w_first = o.w_first;
     c.seed = (uint64_t)o.seed;
     c.class_number = o.class == LONG_MIN ? -1 : (int)o.class;
     c.half = !o.fp32;
@@ -231,12 +234,8 @@ static void put_picture(struct work *w, const struct sample *of, const uint8_t *
     struct sample s = {0};
     struct image im;
     snprintf(s.key, sizeof s.key, "%s", of->key);
-    cJSON *j = sample_json(&s), *step = cJSON_CreateObject();
-    if (of->json) {
-        cJSON_Delete(s.json);
-        j = s.json = cJSON_Duplicate(of->json, true);
-    }
-    (void)j;
+    s.json = of->json ? cJSON_Duplicate(of->json, true) : NULL;
+    cJSON *step = cJSON_CreateObject();
     add_settings(w, step);
     sample_add_step(&s, "sg2-project", step);
     image_alloc(&im, w->config.res, w->config.res, w->config.img_channels);
@@ -427,12 +426,15 @@ static void check_usage(void) {
         cli_usage("--features is the weight of a network's features; --distance pixel has none");
     if (o.inception && o.distance != DISTANCE_INCEPTION)
         cli_usage("--inception is for --distance inception");
-    if (o.space == 0 && cli_given("rows"))
-        cli_usage("--rows holds the layers' w of w+ together; --space w has one");
+    if (o.space == 0 && (cli_given("rows") || cli_given("w-first")))
+        cli_usage("--rows and --w-first are about the layers' w of w+; --space w has one");
 }
 
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
+    const struct projector_config d = projector_defaults(PROJECT_W_PLUS);
+    o.steps = d.steps, o.lr = d.lr, o.w_noise = d.w_noise;
+    o.contrast = d.contrast_weight, o.features = d.feature_weight, o.prior = d.prior_weight, o.rows = d.row_weight, o.w_first = d.w_first;
     int first = cli_start(&program, argc, argv);
     check_usage();
     bool only_look = o.plan || o.profile;

@@ -83,7 +83,9 @@ static enum status write_weights(const char *path, struct error *e) {
     return st;
 }
 
-static void check_picture(const struct safetensors *s, struct report *r, struct inception *net, int index, const struct st_tensor *chw) {
+/* again: features only, of a network that takes another way. */
+static void check_picture(const struct safetensors *s, struct report *r, struct inception *net, int index, const struct st_tensor *chw,
+                          const char *again) {
     static const char *const kind[] = {"64", "192", "768", "2048", "logits_unbiased", "logits"};
     static const int size[] = {64, 192, 768, 2048, 1008, 1008};
     int H = (int)chw->dim[1], W = (int)chw->dim[2];
@@ -98,9 +100,11 @@ static void check_picture(const struct safetensors *s, struct report *r, struct 
         got[k] = xmalloc((size_t)size[k] * sizeof **got);
     inception_run(net, &im, 1, (struct inception_out){got[0], got[1], got[2], got[3], got[4], got[5]});
     for (int k = 0; k < 6; k++) {
-        char name[64];
+        char name[96];
         snprintf(name, sizeof name, "out.img%d.%s", index, kind[k]);
-        const struct st_tensor *t = safetensors_find(s, name);
+        const struct st_tensor *t = again && k != 3 ? NULL : safetensors_find(s, name);
+        if (again)
+            snprintf(name, sizeof name, "out.img%d.%s, %s", index, kind[k], again);
         if (t && t->count == size[k]) {
             float *want = xmalloc((size_t)t->count * sizeof *want);
             st_to_f32(t, want);
@@ -116,11 +120,13 @@ static void check_picture(const struct safetensors *s, struct report *r, struct 
 static void run(const struct safetensors *s, struct report *r) {
     char path[64];
     snprintf(path, sizeof path, "/tmp/facemill-inception-%ld.safetensors", (long)getpid());
-    struct inception *net = NULL;
+    struct inception *net = NULL, *other = NULL;
     struct error e;
     enum status st = write_weights(path, &e);
     if (st == ST_OK)
-        st = inception_open(&net, path, check_device(), 1, &e);
+        st = inception_open(&net, path, check_device(), &(struct inception_options){.batch = 1}, &e);
+    if (st == ST_OK)
+        st = inception_open(&other, path, check_device(), &(struct inception_options){.batch = 1, .device_resize = true}, &e);
     unlink(path);
     if (st != ST_OK)
         report_verdict(r, "inception", false, "%s", e.text);
@@ -130,9 +136,11 @@ static void run(const struct safetensors *s, struct report *r) {
         const struct st_tensor *t = safetensors_find(s, name);
         if (!t || t->ndim != 3 || t->dim[0] != 3 || t->dtype != DT_U8)
             break;
-        check_picture(s, r, net, i, t);
+        check_picture(s, r, net, i, t, NULL);
+        check_picture(s, r, other, i, t, "resized by matrices");
     }
     inception_close(net);
+    inception_close(other);
 }
 
 const struct check check_inception = {"Inception", recognises, run};

@@ -169,6 +169,8 @@ __attribute__((noreturn)) static void unknown_long(const char *name, size_t n) {
 static bool standard_option(const char *name, size_t n) {
 #define IS(text) (n == strlen(text) && !memcmp(name, text, n))
     if (IS("help")) {
+        static char room[1 << 16];
+        setvbuf(stdout, room, _IOFBF, sizeof room); /* one write, at the end: its error is still known then */
         cli__print_help(stdout, cli__program);
         exit(cli_finish(EXIT_OK));
     }

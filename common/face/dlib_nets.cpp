@@ -105,6 +105,34 @@ enum status face_embed(struct face_models *m, const struct image *faces150, int 
     }
 }
 
+enum status face_embed_float(struct face_models *m, const float *faces150, int n, float *out, struct ::error *e) {
+    if (enum status st = own_copy(*m->shared, m->shared->embedder, m->embedder, file_embed, e))
+        return st;
+    try {
+        const int pixels = 150 * 150;
+        auto &net = m->embedder->net;
+        const float average[3] = {input_layer(net).get_avg_red(), input_layer(net).get_avg_green(), input_layer(net).get_avg_blue()};
+        picture blank(150, 150);
+        assign_all_pixels(blank, rgb_pixel(0, 0, 0));
+        for (int first = 0; first < n; first += 16) {
+            const int count = n - first < 16 ? n - first : 16;
+            std::vector<picture> shape(count, blank);
+            resizable_tensor input;
+            net.to_tensor(shape.begin(), shape.end(), input); // the network learns the batch from this; its values are replaced
+            float *to = input.host();
+            for (int i = 0; i < count; i++)
+                for (int c = 0; c < 3; c++)
+                    for (int p = 0; p < pixels; p++)
+                        *to++ = (faces150[((size_t)(first + i) * pixels + p) * 3 + c] - average[c]) / 256;
+            const tensor &vectors = net.subnet().forward(input);
+            memcpy(out + (size_t)first * FACE_EMBEDDING, vectors.host(), (size_t)count * FACE_EMBEDDING * sizeof *out);
+        }
+        return ST_OK;
+    } catch (const std::exception &x) {
+        return st_fail(e, "face embedding: %s", x.what());
+    }
+}
+
 enum status face_embed_hash(struct face_models *m, char hex[65], struct ::error *e) {
     std::string path;
     if (enum status st = face_model_path(*m->shared, file_embed, path, e))

@@ -58,6 +58,8 @@ enum status face_find_landmarks(struct face_models *m, const struct image *im, c
                                 struct face_landmarks *lm, struct error *e);
 /* dlib's 128-number embedding of an aligned 150x150 RGB picture (the network's own crop). n pictures at once; out [n][128]. */
 enum status face_embed(struct face_models *m, const struct image *faces150, int n, float *out, struct error *e);
+/* The same of floats [n][150][150][3] in 0..255: for differences too small for 8 bits. */
+enum status face_embed_float(struct face_models *m, const float *faces150, int n, float *out, struct error *e);
 /* SHA-256 of the embedding's model file, for cache keys. */
 enum status face_embed_hash(struct face_models *m, char hex[65], struct error *e);
 

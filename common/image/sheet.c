@@ -9,6 +9,8 @@
 #define INK 32
 #define PAPER 255
 
+static int scale_of(int width) { return width < 128 ? 1 : width / 64; }
+
 static int widest(const char *const *text, int n, int scale) {
     int w = 0;
     for (int i = 0; text && i < n; i++)
@@ -21,7 +23,7 @@ static int y_of(const struct sheet *s, int row) { return s->y0 + row * s->height
 
 enum status sheet_begin(struct sheet *s, struct error *e) {
     assert(s->columns > 0 && s->rows > 0);
-    int scale = s->scale = s->width < 128 ? 1 : s->width / 64, space = 3 * scale;
+    int scale = s->scale = scale_of(s->width), space = 3 * scale;
     int top = widest(s->top, s->columns, scale), left = widest(s->left, s->rows, scale);
     s->pitch = top + space > s->width ? top + space : s->width;
     s->gap = s->edges ? 2 * space : 0;
@@ -49,6 +51,15 @@ void sheet_place(struct sheet *s, int row, int column, const struct image *tile)
     uint8_t *to = s->picture.data + (size_t)y_of(s, row) * stride + (size_t)x * (size_t)s->channels;
     for (int y = 0; y < s->height; y++, to += stride)
         memcpy(to, tile->data + (size_t)y * line, line);
+}
+
+void sheet_caption(const struct image *im, const char *text, struct image *out) {
+    int scale = scale_of(im->width), line = LABEL_HEIGHT * scale + 4 * scale, x = (im->width - label_width(text) * scale) / 2;
+    size_t bytes = (size_t)im->width * (size_t)im->height * (size_t)im->channels;
+    image_alloc(out, im->width, im->height + line, im->channels);
+    memcpy(out->data, im->data, bytes);
+    memset(out->data + bytes, PAPER, (size_t)im->width * (size_t)line * (size_t)im->channels);
+    label_draw(out, x < 0 ? 0 : x, im->height + 2 * scale, text, scale, INK);
 }
 
 void sheet_free(struct sheet *s) { image_free(&s->picture); }

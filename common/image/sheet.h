@@ -26,6 +26,8 @@ struct sheet {
 /* ST_BAD when the whole would be larger than IMAGE_MAX_SIDE or IMAGE_MAX_PIXELS. */
 enum status sheet_begin(struct sheet *s, struct error *e);
 void sheet_place(struct sheet *s, int row, int column, const struct image *tile);
+/* A copy of a picture with a line of text below it, for grids whose tiles have names; as wide as the picture, so a long text is cut. */
+void sheet_caption(const struct image *im, const char *text, struct image *out);
 void sheet_free(struct sheet *s); /* {0} is fine */
 
 #endif

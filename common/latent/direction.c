@@ -242,7 +242,9 @@ enum status latent_logistic(const float *x, int64_t n, int dim, const uint8_t *l
     f.block = xmalloc(BLOCK * wide * sizeof *f.block);
     double *weights = xcalloc(wide, sizeof *weights), length;
     for (int64_t i = 0; i < n * dim; i++)
-        f.mean[i % dim] += (double)x[i] / (double)n;
+        f.mean[i % dim] += (double)x[i];
+    for (int k = 0; k < dim; k++)
+        f.mean[k] /= (double)n; /* exact where all are the same */
     for (int64_t i = 0; i < n * dim; i++)
         f.scale += ((double)x[i] - f.mean[i % dim]) * ((double)x[i] - f.mean[i % dim]);
     f.scale = sqrt(f.scale / ((double)n * dim));
@@ -260,13 +262,29 @@ enum status latent_logistic(const float *x, int64_t n, int dim, const uint8_t *l
     return st;
 }
 
-int64_t latent_right_side(const float *x, int64_t n, int dim, const uint8_t *label, int only, const struct latent_boundary *b) {
+static bool on_its_side(const float *row, int dim, uint8_t label, const struct latent_boundary *b) {
+    double along = 0;
+    for (int k = 0; k < dim; k++)
+        along += (double)row[k] * (double)b->direction[k];
+    return (along > b->offset) == (label == 1);
+}
+
+int64_t latent_right_side(const float *x, int64_t n, int dim, const uint8_t *label, const struct latent_boundary *b) {
     int64_t right = 0;
-    for (int64_t i = 0; i < n; i++) {
-        double along = 0;
-        for (int k = 0; k < dim && (only < 0 || i % 5 == only); k++)
-            along += (double)x[i * dim + k] * (double)b->direction[k];
-        right += (only < 0 || i % 5 == only) && (along > b->offset) == (label[i] == 1);
+    for (int64_t i = 0; i < n; i++)
+        right += on_its_side(x + i * dim, dim, label[i], b);
+    return right;
+}
+
+int64_t latent_held_out(const float *x, int64_t n, int dim, const uint8_t *label) {
+    struct latent_boundary b = {.direction = xmalloc((size_t)dim * sizeof *b.direction)};
+    int64_t right = 0;
+    for (int fold = 0; fold < 5 && right >= 0; fold++) {
+        if (latent_logistic(x, n, dim, label, fold, &b, NULL) != ST_OK)
+            right = -1;
+        for (int64_t i = fold; i < n && right >= 0; i += 5)
+            right += on_its_side(x + i * dim, dim, label[i], &b);
     }
+    free(b.direction);
     return right;
 }

@@ -46,7 +46,10 @@ struct latent_boundary {
 };
 enum status latent_logistic(const float *x, int64_t n, int dim, const uint8_t *label, int left_out, struct latent_boundary *b,
                             struct error *e);
-/* How many rows fall on their side, among those with i % 5 == only (-1: all). */
-int64_t latent_right_side(const float *x, int64_t n, int dim, const uint8_t *label, int only, const struct latent_boundary *b);
+/* How many rows fall on their side of a boundary. */
+int64_t latent_right_side(const float *x, int64_t n, int dim, const uint8_t *label, const struct latent_boundary *b);
+/* How many fall on their side of a boundary that was fitted without them: five fits, each without one fifth. -1 when a group is too
+ * small for that. */
+int64_t latent_held_out(const float *x, int64_t n, int dim, const uint8_t *label);
 
 #endif

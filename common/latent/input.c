@@ -8,11 +8,8 @@
 #include <string.h>
 
 #include "common/base/mem.h"
-#include "common/rng/numpy_rng.h"
-#include "common/rng/philox.h"
+#include "common/latent/seeds.h"
 #include "common/stream/npy.h"
-
-#define USE_Z 0x5au /* `use` of Philox for the z of a seed: key = seed, index 0 */
 
 struct latent_input {
     struct latent_input_options o;
@@ -61,10 +58,7 @@ static enum status next_seeds(struct latent_input *in, struct latent_batch *b) {
     *b = (struct latent_batch){.n = left < in->o.batch ? left : in->o.batch, .z = in->rows, .names = in->o.seeds + in->at,
                                .begins = in->at ? -1 : in->o.n_seeds};
     for (int64_t i = 0; i < b->n; i++)
-        if (in->o.philox)
-            philox_fill_normal(b->names[i], 0, USE_Z, in->rows + i * z_dim, z_dim);
-        else
-            numpy_randn((uint32_t)b->names[i], in->rows + i * z_dim, z_dim);
+        latent_of_seed(b->names[i], in->o.philox, in->rows + i * z_dim, (int)z_dim);
     in->at += b->n;
     return ST_OK;
 }

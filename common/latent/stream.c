@@ -138,8 +138,8 @@ static enum status filter_array(struct latent_reader *r, FILE *out, const struct
     if (st)
         return st_prefix(st, e, "%s", r->name);
     int64_t size = latent_size(r->shape), to_size = latent_size(to), total, batch = f->batch ? f->batch : PIECE / (factor * to_size);
-    if (__builtin_mul_overflow(r->n, factor, &total))
-        return st_fail(e, "%s: %lld latents, each %lld times", r->name, (long long)r->n, (long long)factor);
+    if (__builtin_mul_overflow(r->n, factor, &total) || factor > LATENT_MAX_HELD / to_size)
+        return st_fail(e, "%s: %lld latents, each to become %lld: too many", r->name, (long long)r->n, (long long)factor);
     batch = batch > r->n ? r->n : batch;
     batch = batch < 1 ? 1 : batch;
     float *rows = xmalloc((size_t)(batch * size) * sizeof *rows), *made = xmalloc((size_t)(batch * factor * to_size) * sizeof *made);

@@ -20,7 +20,7 @@
 
 #define LATENT_MAX_LAYERS 64
 #define LATENT_MAX_DIM 16384
-#define LATENT_MAX_HELD ((int64_t)1 << 28) /* numbers that latent_load keeps: 1 GiB */
+#define LATENT_MAX_HELD ((int64_t)1 << 28) /* numbers that latent_load keeps, or one row of a filter becomes: 1 GiB */
 
 struct latent_shape {
     int layers; /* 0: [N,dim], z or w; else w+, [N,layers,dim] */

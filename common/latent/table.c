@@ -10,6 +10,24 @@
 #include "common/base/mem.h"
 
 #define MAX_DIRECTIONS 4096
+#define MAX_SOURCES 4096
+
+enum status table_sources_add(struct table_sources *s, int n, const float *ws, size_t size, const uint64_t *names, struct error *e) {
+    if (n > MAX_SOURCES - s->n)
+        return st_bad(e, "a table has at most %d rows or columns", MAX_SOURCES);
+    s->ws = xrealloc(s->ws, (size_t)(s->n + n) * size * sizeof *ws);
+    s->names = xrealloc(s->names, (size_t)(s->n + n) * sizeof *names);
+    memcpy(s->ws + (size_t)s->n * size, ws, (size_t)n * size * sizeof *ws);
+    memcpy(s->names + s->n, names, (size_t)n * sizeof *names);
+    s->n += n;
+    return ST_OK;
+}
+
+void table_sources_free(struct table_sources *s) {
+    free(s->ws);
+    free(s->names);
+    *s = (struct table_sources){0};
+}
 
 static void table_size(const struct latent_table *t, int *rows, int *columns) {
     int edge = t->kind == TABLE_MIX;

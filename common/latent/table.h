@@ -25,6 +25,10 @@ struct table_sources {
     uint64_t *names; /* [n] seeds, or positions in a stream: headings, and keys of the noise */
 };
 
+/* Appends n rows ws [n,size]. ST_BAD when there are more than a table can have. */
+enum status table_sources_add(struct table_sources *s, int n, const float *ws, size_t size, const uint64_t *names, struct error *e);
+void table_sources_free(struct table_sources *s); /* leaves {0} */
+
 struct latent_table {
     enum table_kind kind;
     struct latent_shape shape; /* layers, dim of w+ */

@@ -12,16 +12,23 @@
 #include "common/base/mem.h"
 #include "common/face/face.h"
 #include "common/metrics/inception.h"
+#include "common/metrics/network_features.h"
 
 #define FACE_SIDE 150
 
+enum kind { INCEPTION, DLIB_FACE, NETWORK };
+
 struct extractor {
-    enum extractor_kind kind;
+    enum kind kind;
     int threads, batch;
     struct device *device;
     struct inception *inception;
+    struct network_features *network;
     struct face_models **face; /* [threads] */
+    const struct image *staged, *running; /* dlib-face, whose work is done in finish */
+    int n_staged, n_running;
     char hash[SHA256_HEX], preprocessing[128], where[128];
+    const char *precision;
 };
 
 /* dlib maps a face onto its chip by the mean landmarks of its training set, in units where the chip without its margin of a quarter
@@ -40,27 +47,55 @@ void extractor_face_rectangle(double box[4]) {
     box[3] = (1 + margin - (centre_y - half)) / (2 * half);
 }
 
+/* The device, and what suits it. */
+static enum status open_device(struct extractor *x, const struct extractor_options *o, bool *half, struct error *e) {
+    enum status st = device_open(&x->device, o->device ? o->device : "cpu", o->threads, e);
+    if (st != ST_OK)
+        return st;
+    bool cpu = !strcmp(device_name(x->device), "cpu");
+    device_use_graphs(x->device, !o->no_graph);
+    x->batch = o->batch ? o->batch : cpu ? 8 : 128;
+    *half = !cpu && !o->fp32;
+    snprintf(x->where, sizeof x->where, "%s: %s", device_name(x->device), device_description(x->device));
+    return ST_OK;
+}
+
 static enum status open_inception(struct extractor *x, const struct extractor_options *o, struct error *e) {
     char path[4096];
+    struct inception_options io = {.resize = o->resize};
     enum status st = inception_find(o->weights, path, sizeof path, e);
     if (st == ST_OK)
-        st = device_open(&x->device, o->device ? o->device : "cpu", o->threads, e);
+        st = open_device(x, o, &io.half, e);
     if (st != ST_OK)
         return st;
-    device_use_graphs(x->device, !o->no_graph);
-    x->batch = o->batch ? o->batch : strcmp(device_name(x->device), "cpu") ? 64 : 8;
-    st = inception_open(&x->inception, path, x->device, x->batch, e);
+    io.batch = x->batch;
+    st = inception_open(&x->inception, path, x->device, &io, e);
     if (st != ST_OK)
         return st;
+    struct prepare p = prepare_inception(o->resize);
+    x->precision = io.half ? "float16" : "float32";
     snprintf(x->hash, sizeof x->hash, "%s", inception_hash(x->inception));
-    snprintf(x->preprocessing, sizeof x->preprocessing, "%s", INCEPTION_PREPROCESSING);
-    snprintf(x->where, sizeof x->where, "%s: %s", device_name(x->device), device_description(x->device));
+    prepare_describe(&p, x->preprocessing, sizeof x->preprocessing);
+    return ST_OK;
+}
+
+static enum status open_network(struct extractor *x, const struct extractor_options *o, struct error *e) {
+    bool half;
+    enum status st = open_device(x, o, &half, e);
+    if (st == ST_OK)
+        st = network_features_open(&x->network, o->features, x->device, x->batch, o->resize, half, e);
+    if (st != ST_OK)
+        return st;
+    x->precision = half ? "bfloat16" : "float32";
+    snprintf(x->hash, sizeof x->hash, "%s", network_features_hash(x->network));
+    prepare_describe(network_features_prepare(x->network), x->preprocessing, sizeof x->preprocessing);
     return ST_OK;
 }
 
 static enum status open_face(struct extractor *x, const struct extractor_options *o, struct error *e) {
     x->face = xcalloc(o->threads, sizeof *x->face);
     x->batch = o->batch ? o->batch : 16 * o->threads;
+    x->precision = "float32";
     enum status st = face_models_open(&x->face[0], NULL, e);
     if (st == ST_OK)
         st = face_embed_hash(x->face[0], x->hash, e);
@@ -76,9 +111,9 @@ static enum status open_face(struct extractor *x, const struct extractor_options
 
 enum status extractor_open(struct extractor **out, const struct extractor_options *o, struct error *e) {
     struct extractor *x = xcalloc(1, sizeof *x);
-    x->kind = o->kind;
+    x->kind = !strcmp(o->features, "inception") ? INCEPTION : !strcmp(o->features, "dlib-face") ? DLIB_FACE : NETWORK;
     x->threads = o->threads;
-    enum status st = o->kind == EXTRACT_INCEPTION ? open_inception(x, o, e) : open_face(x, o, e);
+    enum status st = x->kind == INCEPTION ? open_inception(x, o, e) : x->kind == NETWORK ? open_network(x, o, e) : open_face(x, o, e);
     if (st != ST_OK) {
         extractor_close(x);
         x = NULL;
@@ -91,6 +126,7 @@ void extractor_close(struct extractor *x) {
     if (!x)
         return;
     inception_close(x->inception);
+    network_features_close(x->network);
     if (x->device)
         device_close(x->device);
     for (int i = 0; x->face && i < x->threads; i++)
@@ -100,15 +136,20 @@ void extractor_close(struct extractor *x) {
 }
 
 const char *extractor_name(const struct extractor *x) {
-    return x->kind == EXTRACT_INCEPTION ? "inception" : "dlib-face";
+    static const char *const names[] = {"inception", "dlib-face", "discriminator"};
+    return names[x->kind];
 }
 
 int extractor_dim(const struct extractor *x) {
-    return x->kind == EXTRACT_INCEPTION ? INCEPTION_FEATURES : FACE_EMBEDDING;
+    return x->kind == INCEPTION ? INCEPTION_FEATURES : x->kind == DLIB_FACE ? FACE_EMBEDDING : network_features_dim(x->network);
 }
 
 int extractor_classes(const struct extractor *x) {
-    return x->kind == EXTRACT_INCEPTION ? INCEPTION_CLASSES : 0;
+    return x->kind == INCEPTION ? INCEPTION_CLASSES : 0;
+}
+
+const char *extractor_precision(const struct extractor *x) {
+    return x->precision;
 }
 
 int extractor_batch(const struct extractor *x) {
@@ -127,24 +168,58 @@ const char *extractor_device(const struct extractor *x) {
     return x->where;
 }
 
-/* Each thread embeds a run of the pictures with its own copy of the network. */
-static enum status run_face(struct extractor *x, const struct image *pictures, int n, float *features, struct error *e) {
+/* The fixed cut of one picture, from bytes or from floats. */
+static void cut_float(const float *picture, int width, int height, float *chip) {
     double box[4];
+    struct prepare_axis x, y;
+    extractor_face_rectangle(box);
+    prepare_axis(&x, width, box[0] * width, box[2] * width, FACE_SIDE, RESIZE_TRIANGLE);
+    prepare_axis(&y, height, box[1] * height, box[3] * height, FACE_SIDE, RESIZE_TRIANGLE);
+    prepare_resize(picture, width, &x, &y, chip);
+    prepare_axis_free(&x);
+    prepare_axis_free(&y);
+}
+
+static void cut(const struct image *p, struct image *chip) {
+    double box[4];
+    extractor_face_rectangle(box);
+    image_resize_box(p, box[0] * p->width, box[1] * p->height, box[2] * p->width, box[3] * p->height, FACE_SIDE, FACE_SIDE,
+                     FILTER_BILINEAR, chip);
+}
+
+/* Pictures first .. first+count, which are bytes or (pictures NULL) floats [n, height, width, 3]. */
+static enum status embed_some(struct face_models *face, const struct image *pictures, const float *floats, int width, int height, int first,
+                              int count, float *features, struct error *e) {
+    enum status st;
+    if (floats) {
+        float *chips = xmalloc((size_t)count * FACE_SIDE * FACE_SIDE * 3 * sizeof *chips);
+        for (int i = 0; i < count; i++)
+            cut_float(floats + (size_t)(first + i) * width * height * 3, width, height, chips + (size_t)i * FACE_SIDE * FACE_SIDE * 3);
+        st = face_embed_float(face, chips, count, features + (size_t)first * FACE_EMBEDDING, e);
+        free(chips);
+        return st;
+    }
+    struct image *chips = xcalloc(count, sizeof *chips);
+    for (int i = 0; i < count; i++)
+        cut(&pictures[first + i], &chips[i]);
+    st = face_embed(face, chips, count, features + (size_t)first * FACE_EMBEDDING, e);
+    for (int i = 0; i < count; i++)
+        image_free(&chips[i]);
+    free(chips);
+    return st;
+}
+
+/* Each thread embeds a run of the pictures with its own copy of the network. */
+static enum status run_face(struct extractor *x, const struct image *pictures, const float *floats, int width, int height, int n,
+                            float *features, struct error *e) {
     enum status worst = ST_OK;
     int blas = openblas_get_num_threads();
-    extractor_face_rectangle(box);
     openblas_set_num_threads(1); /* threads that all call a threaded BLAS wait for each other: 64 pictures/s instead of 92 */
 #pragma omp parallel for num_threads(x->threads) schedule(static, 1)
     for (int t = 0; t < x->threads; t++) {
         int first = (int)((int64_t)n * t / x->threads), count = (int)((int64_t)n * (t + 1) / x->threads) - first;
-        struct image *chips = xcalloc(count ? count : 1, sizeof *chips);
         struct error mine;
-        for (int i = 0; i < count; i++) {
-            const struct image *p = &pictures[first + i];
-            image_resize_box(p, box[0] * p->width, box[1] * p->height, box[2] * p->width, box[3] * p->height, FACE_SIDE, FACE_SIDE,
-                             FILTER_BILINEAR, &chips[i]);
-        }
-        enum status st = count ? face_embed(x->face[t], chips, count, features + (size_t)first * FACE_EMBEDDING, &mine) : ST_OK;
+        enum status st = count ? embed_some(x->face[t], pictures, floats, width, height, first, count, features, &mine) : ST_OK;
         if (st != ST_OK) {
 #pragma omp critical(extractor_face)
             {
@@ -152,17 +227,57 @@ static enum status run_face(struct extractor *x, const struct image *pictures, i
                 *e = mine;
             }
         }
-        for (int i = 0; i < count; i++)
-            image_free(&chips[i]);
-        free(chips);
     }
     openblas_set_num_threads(blas);
     return worst;
 }
 
+void extractor_stage(struct extractor *x, const struct image *pictures, int n) {
+    if (x->kind == INCEPTION)
+        inception_stage(x->inception, pictures, n);
+    else if (x->kind == NETWORK)
+        network_features_stage(x->network, pictures, n);
+    x->staged = pictures;
+    x->n_staged = n;
+}
+
+void extractor_start(struct extractor *x) {
+    if (x->kind == INCEPTION)
+        inception_start(x->inception);
+    else if (x->kind == NETWORK)
+        network_features_start(x->network);
+    x->running = x->staged;
+    x->n_running = x->n_staged;
+}
+
+enum status extractor_finish(struct extractor *x, float *features, float *logits, struct error *e) {
+    if (x->kind == DLIB_FACE)
+        return run_face(x, x->running, NULL, 0, 0, x->n_running, features, e);
+    if (x->kind == INCEPTION)
+        inception_finish(x->inception, (struct inception_out){.pool = features, .logits_unbiased = logits});
+    else
+        network_features_finish(x->network, features);
+    return ST_OK;
+}
+
 enum status extractor_run(struct extractor *x, const struct image *pictures, int n, float *features, float *logits, struct error *e) {
-    if (x->kind == EXTRACT_DLIB_FACE)
-        return run_face(x, pictures, n, features, e);
-    inception_run(x->inception, pictures, n, (struct inception_out){.pool = features, .logits_unbiased = logits});
+    extractor_stage(x, pictures, n);
+    extractor_start(x);
+    return extractor_finish(x, features, logits, e);
+}
+
+enum status extractor_run_float(struct extractor *x, const float *pictures, int n, int width, int height, float *features, struct error *e) {
+    if (x->kind == DLIB_FACE)
+        return run_face(x, NULL, pictures, width, height, n, features, e);
+    if (x->kind == INCEPTION) {
+        inception_run_float(x->inception, pictures, n, width, height, (struct inception_out){.pool = features});
+        return ST_OK;
+    }
+    for (int first = 0; first < n; first += x->batch) {
+        int count = n - first < x->batch ? n - first : x->batch;
+        network_features_stage_float(x->network, pictures + (size_t)first * width * height * 3, count, width, height);
+        network_features_start(x->network);
+        network_features_finish(x->network, features + (size_t)first * extractor_dim(x));
+    }
     return ST_OK;
 }

@@ -4,16 +4,17 @@
 #include <assert.h>
 #include <math.h>
 #include <omp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "common/base/installed.h"
 #include "common/base/mem.h"
+#include "common/metrics/inception_internal.h"
 
-#define WEIGHTS_NAME "pt_inception-2015-12-05-6726825d"
 #define BN_EPSILON 1e-3
+#define MAX_RESIZED (1 << 22) /* pixels of a picture up to which the device resizes: the products' work grows with its square */
+
+/* float16 has ten bits behind the point (as TF32) against bfloat16's seven, and no activation of this network comes near its 65504. */
+#define HALF DT_F16
 
 enum { BLOCK0, BLOCK1, BLOCK2, POOL, LOGITS_UNBIASED, LOGITS, OUTPUTS };
 static const int output_size[OUTPUTS] = {64, 192, 768, INCEPTION_FEATURES, INCEPTION_CLASSES, INCEPTION_CLASSES};
@@ -21,60 +22,23 @@ static const int output_size[OUTPUTS] = {64, 192, 768, INCEPTION_FEATURES, INCEP
 struct inception {
     struct device *device;
     int batch;
+    bool device_resize;
+    struct prepare prepare;
     char hash[SHA256_HEX];
     struct buffer *input, *output[OUTPUTS];
     struct buffer *weights[INCEPTION_MAX_BUFFERS];
     int n_weights;
     struct program *program;
-    float *host; /* [batch, 299, 299, 3] and, later, results */
+    float *host; /* [batch, 299, 299, 3] */
+    struct {
+        int width, height;
+        struct program *program; /* bytes to input; NULL: none for this size */
+        struct buffer *bytes, *across, *down;
+    } resize;
+    uint8_t *packed;   /* the batch as it travels, [batch, height, width, 3] */
+    int staged, count; /* pictures staged; pictures of the run under way */
+    bool staged_bytes; /* staged in resize.bytes, not in host */
 };
-
-/* ---- weights: from either kind of file ---- */
-
-enum status inception__weights_open(struct inception__weights *w, const char *path, struct error *e) {
-    uint8_t head[16] = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return st_fail(e, "%s: %m", path);
-    size_t n = fread(head, 1, sizeof head, f);
-    fclose(f);
-    return torch_detect(head, n) ? torch_open(&w->torch, path, e) : safetensors_open(&w->safe, path, e);
-}
-
-void inception__weights_close(struct inception__weights *w) {
-    safetensors_close(w->safe);
-    torch_close(w->torch);
-}
-
-/* Tensor NAME, which must have exactly these dimensions (0 = any), as float. NULL and an error when it is not so. */
-__attribute__((format(printf, 4, 5))) static float *weights_get(const struct inception__weights *w, int64_t dim[4],
-                                                                struct error *e, const char *format, ...) {
-    char name[128];
-    va_list args;
-    va_start(args, format);
-    vsnprintf(name, sizeof name, format, args);
-    va_end(args);
-    const struct st_tensor *t = w->safe ? safetensors_find(w->safe, name) : torch_find(w->torch, name);
-    if (!t) {
-        st_bad(e, "tensor %s is missing: not the weights of FID's Inception", name);
-        return NULL;
-    }
-    int ndim = 0;
-    while (ndim < 4 && dim[ndim] >= 0)
-        ndim++;
-    bool ok = t->ndim == ndim;
-    for (int i = 0; ok && i < ndim; i++) {
-        ok = dim[i] == 0 ? t->dim[i] >= 1 && t->dim[i] <= 8 : t->dim[i] == dim[i];
-        dim[i] = t->dim[i];
-    }
-    if (!ok) {
-        st_bad(e, "tensor %s has another shape than in FID's Inception", name);
-        return NULL;
-    }
-    float *data = xmalloc((size_t)t->count * sizeof *data);
-    st_to_f32(t, data);
-    return data;
-}
 
 /* ---- the graph ---- */
 
@@ -94,17 +58,36 @@ tensor *inception__weight(struct inception__builder *b, const float *data, const
     return t;
 }
 
+/* As float16 stores it. */
+static tensor *rounded(struct inception__builder *b, tensor *x) {
+    return b->emulated ? cast(b->g, cast(b->g, x, HALF), DT_F32) : cast(b->g, x, HALF);
+}
+
+/* x conv kernel, in 16 bit where asked for: channels in multiples of 8, which tensor cores want (only pictures have others). */
+static tensor *convolve(struct inception__builder *b, tensor *x, tensor *kernel, int stride, int pad_h, int pad_w) {
+    if (!b->half)
+        return conv2d(b->g, x, kernel, stride, pad_h, pad_w);
+    int more = (int)(-x->dim[3] & 7);
+    x = rounded(b, x);
+    if (more) {
+        x = pad_axis(b->g, x, 3, 0, more);
+        kernel = pad_axis(b->g, kernel, 3, 0, more);
+    }
+    tensor *y = conv2d(b->g, x, rounded(b, kernel), stride, pad_h, pad_w);
+    return b->emulated ? rounded(b, y) : y;
+}
+
 /* relu(batchnorm(conv(x))), the normalisation folded: w' = w*gamma/sqrt(var + eps), bias = beta - mean*gamma/sqrt(var + eps). The file
  * has [K,C,R,S], the engine wants [K,R,S,C]. same: padded so that the size stays (at stride 1). */
 tensor *inception__conv(struct inception__builder *b, tensor *x, const char *name, int K, int stride, bool same) {
     if (b->failed)
         return x;
     int64_t C = x->dim[3], dim[4] = {K, C, 0, 0}, vector[4] = {K, -1};
-    float *w = weights_get(&b->weights, dim, b->e, "%s.conv.weight", name);
-    float *gamma = w ? weights_get(&b->weights, vector, b->e, "%s.bn.weight", name) : NULL;
-    float *beta = gamma ? weights_get(&b->weights, vector, b->e, "%s.bn.bias", name) : NULL;
-    float *mean = beta ? weights_get(&b->weights, vector, b->e, "%s.bn.running_mean", name) : NULL;
-    float *var = mean ? weights_get(&b->weights, vector, b->e, "%s.bn.running_var", name) : NULL;
+    float *w = inception_weights_get(b->weights, dim, b->e, "%s.conv.weight", name);
+    float *gamma = w ? inception_weights_get(b->weights, vector, b->e, "%s.bn.weight", name) : NULL;
+    float *beta = gamma ? inception_weights_get(b->weights, vector, b->e, "%s.bn.bias", name) : NULL;
+    float *mean = beta ? inception_weights_get(b->weights, vector, b->e, "%s.bn.running_mean", name) : NULL;
+    float *var = mean ? inception_weights_get(b->weights, vector, b->e, "%s.bn.running_var", name) : NULL;
     tensor *y = x;
     b->failed = !var;
     if (var) {
@@ -119,8 +102,9 @@ tensor *inception__conv(struct inception__builder *b, tensor *x, const char *nam
         }
         tensor *kernel = inception__weight(b, folded, name, 4, (int64_t[]){K, R, S, C});
         tensor *offset = inception__weight(b, bias, "bias", 1, (int64_t[]){K});
-        y = conv2d(b->g, x, kernel, stride, same ? (int)(R / 2) : 0, same ? (int)(S / 2) : 0);
+        y = convolve(b, x, kernel, stride, same ? (int)(R / 2) : 0, same ? (int)(S / 2) : 0);
         y = lrelu(b->g, add(b->g, y, offset), 0.0f);
+        y = b->emulated ? rounded(b, y) : y;
         free(folded);
         free(bias);
     }
@@ -243,7 +227,7 @@ static void build(struct inception__builder *b) {
     emit(b, POOL, x);
 
     int64_t dim[4] = {INCEPTION_CLASSES, INCEPTION_FEATURES, -1}, vector[4] = {INCEPTION_CLASSES, -1};
-    float *w = weights_get(&b->weights, dim, b->e, "fc.weight"), *bias = w ? weights_get(&b->weights, vector, b->e, "fc.bias") : NULL;
+    float *w = inception_weights_get(b->weights, dim, b->e, "fc.weight"), *bias = w ? inception_weights_get(b->weights, vector, b->e, "fc.bias") : NULL;
     b->failed = !bias;
     if (bias) {
         x = matmul(g, x, false, inception__weight(b, w, "fc.weight", 2, dim), true);
@@ -256,49 +240,31 @@ static void build(struct inception__builder *b) {
 
 /* ---- open, run, close ---- */
 
-enum status inception_find(const char *given, char *path, size_t room, struct error *e) {
-    const char *named = given ? given : getenv("FACEMILL_INCEPTION");
-    if (named && *named) {
-        snprintf(path, room, "%s", named);
-        return access(path, R_OK) == 0 ? ST_OK : st_fail(e, "%s: %m", path);
-    }
-    const char *folder = getenv("FACEMILL_MODELS");
-    char *share = installed_path("share/facemill/models"), *tree = installed_path("../models");
-    const char *const folders[] = {folder ? folder : "models", "models", share, tree};
-    bool found = false;
-    for (int i = 0; i < 8 && !found; i++) {
-        snprintf(path, room, "%s/%s.%s", folders[i / 2], WEIGHTS_NAME, i % 2 ? "safetensors" : "pth");
-        found = access(path, R_OK) == 0;
-    }
-    free(share);
-    free(tree);
-    if (found)
-        return ST_OK;
-    return st_fail(e, "Inception's weights %s.pth are not in ./models; they are published with the GitHub releases of "
-                      "mseitzer/pytorch-fid (fid_weights): put the file there or name it with --inception", WEIGHTS_NAME);
-}
-
-enum status inception_open(struct inception **out, const char *path, struct device *d, int batch, struct error *e) {
+enum status inception_open(struct inception **out, const char *path, struct device *d, const struct inception_options *o, struct error *e) {
     struct inception *net = xcalloc(1, sizeof *net);
+    bool cpu = !strcmp(device_name(d), "cpu");
     *out = NULL;
     net->device = d;
-    net->batch = batch;
-    struct inception__builder b = {.net = net, .device = d, .buffers = net->weights, .n_buffers = &net->n_weights, .e = e};
+    net->batch = o->batch;
+    net->device_resize = o->device_resize || !cpu;
+    net->prepare = prepare_inception(o->resize);
+    struct inception__builder b = {.net = net, .device = d, .buffers = net->weights, .n_buffers = &net->n_weights, .e = e,
+                                   .half = o->half, .emulated = o->half && cpu};
     enum status st = sha256_file(path, net->hash, e);
     if (st == ST_OK)
-        st = inception__weights_open(&b.weights, path, e);
+        st = inception_weights_open(&b.weights, path, e);
     if (st == ST_OK) {
-        size_t pixels = (size_t)batch * INCEPTION_SIDE * INCEPTION_SIDE * 3;
+        size_t pixels = (size_t)net->batch * INCEPTION_SIDE * INCEPTION_SIDE * 3;
         net->host = xmalloc(pixels * sizeof *net->host);
         net->input = buffer_create(d, (int64_t)pixels * 4, "inception pictures");
         for (int i = 0; i < OUTPUTS; i++)
-            net->output[i] = buffer_create(d, (int64_t)batch * output_size[i] * 4, "inception output");
+            net->output[i] = buffer_create(d, (int64_t)net->batch * output_size[i] * 4, "inception output");
         b.g = graph_create("inception");
         build(&b);
         st = b.failed ? st_prefix(ST_BAD, e, "%s", path) : program_create(&net->program, b.g, d, e);
         graph_free(b.g);
     }
-    inception__weights_close(&b.weights);
+    inception_weights_close(b.weights);
     if (st != ST_OK) {
         inception_close(net);
         return st;
@@ -307,10 +273,21 @@ enum status inception_open(struct inception **out, const char *path, struct devi
     return ST_OK;
 }
 
+static void forget_resize(struct inception *net) {
+    program_free(net->resize.program);
+    buffer_free(net->resize.bytes);
+    buffer_free(net->resize.across);
+    buffer_free(net->resize.down);
+    free(net->packed);
+    net->packed = NULL;
+    memset(&net->resize, 0, sizeof net->resize);
+}
+
 void inception_close(struct inception *net) {
     if (!net)
         return;
     program_free(net->program);
+    forget_resize(net);
     for (int i = 0; i < net->n_weights; i++)
         buffer_free(net->weights[i]);
     for (int i = 0; i < OUTPUTS; i++)
@@ -336,49 +313,119 @@ void inception_profile(struct inception *net, FILE *out) {
     program_profile(net->program, out);
 }
 
-/* Source pixel and share of its right neighbour for each of the 299 targets, in float32 as the original computes them. */
-static void positions(int in, int *left, int *right, float *share) {
-    float scale = (float)in / (float)INCEPTION_SIDE;
-    for (int i = 0; i < INCEPTION_SIDE; i++) {
-        float at = (float)i * scale;
-        left[i] = (int)at < in ? (int)at : in - 1;
-        right[i] = left[i] + 1 < in ? left[i] + 1 : in - 1;
-        share[i] = at - (float)left[i];
-    }
+/* ---- resizing on the device: bytes [N,H,W,3] as [N*H, W*3] x across [W*3, 897], then down [299, H] x each picture ---- */
+
+static struct buffer *matrix_buffer(struct inception *net, int in, int channels, const char *name) {
+    struct prepare_axis a;
+    int64_t count = (int64_t)in * channels * INCEPTION_SIDE * channels;
+    float *m = xmalloc((size_t)count * sizeof *m);
+    prepare_axis(&a, in, 0, in, INCEPTION_SIDE, net->prepare.rule);
+    prepare_matrix(&a, channels, m);
+    struct buffer *b = buffer_create(net->device, count * 4, name);
+    buffer_write(b, 0, m, count * 4);
+    prepare_axis_free(&a);
+    free(m);
+    return b;
 }
 
-void inception_preprocess(const struct image *im, float *out) {
-    assert(im->channels == 3 && im->width > 0 && im->height > 0);
-    int left[INCEPTION_SIDE], right[INCEPTION_SIDE], top[INCEPTION_SIDE], bottom[INCEPTION_SIDE];
-    float u[INCEPTION_SIDE], v[INCEPTION_SIDE];
-    positions(im->width, left, right, u);
-    positions(im->height, top, bottom, v);
-    for (int y = 0; y < INCEPTION_SIDE; y++) {
-        const uint8_t *a = im->data + (size_t)top[y] * im->width * 3, *b = im->data + (size_t)bottom[y] * im->width * 3;
-        for (int x = 0; x < INCEPTION_SIDE; x++)
-            for (int c = 0; c < 3; c++) {
-                float tl = a[left[x] * 3 + c], tr = a[right[x] * 3 + c], bl = b[left[x] * 3 + c], br = b[right[x] * 3 + c];
-                float upper = tl + (tr - tl) * u[x], lower = bl + (br - bl) * u[x];
-                *out++ = (upper + (lower - upper) * v[y] - 128.0f) / 128.0f;
-            }
+/* Plans the resizing of width x height into `input`; keeps the plan until another size comes. False: the device cannot. */
+static bool plan_resize(struct inception *net, int width, int height) {
+    if (net->resize.width == width && net->resize.height == height)
+        return net->resize.program != NULL;
+    device_sync(net->device); /* the last batch may still be reading */
+    forget_resize(net);
+    net->resize.width = width;
+    net->resize.height = height;
+    if ((int64_t)width * height > MAX_RESIZED)
+        return false;
+    int N = net->batch, row = INCEPTION_SIDE * 3;
+    struct graph *g = graph_create("resize");
+    net->packed = xcalloc((size_t)N * height * width, 3);
+    net->resize.bytes = buffer_create(net->device, (int64_t)N * height * width * 3, "pictures");
+    net->resize.across = matrix_buffer(net, width, 3, "across");
+    net->resize.down = matrix_buffer(net, height, 1, "down"); /* [H, 299]: used transposed */
+    tensor *x = cast(g, graph_input(g, net->resize.bytes, 0, DT_U8, "bytes", 2, N * height, width * 3), DT_F32);
+    tensor *across = graph_input(g, net->resize.across, 0, DT_F32, "across", 2, width * 3, row);
+    tensor *down = graph_input(g, net->resize.down, 0, DT_F32, "down", 3, 1, height, INCEPTION_SIDE);
+    x = reshape(g, matmul(g, x, false, across, false), 3, N, height, row);
+    x = reshape(g, matmul(g, down, true, x, false), 4, N, INCEPTION_SIDE, INCEPTION_SIDE, 3);
+    x = scale(g, x, net->prepare.scale, net->prepare.offset);
+    assign(g, graph_input(g, net->input, 0, DT_F32, "input", 4, N, INCEPTION_SIDE, INCEPTION_SIDE, 3), x);
+    struct error e;
+    if (program_create(&net->resize.program, g, net->device, &e) != ST_OK)
+        net->resize.program = NULL;
+    graph_free(g);
+    return net->resize.program != NULL;
+}
+
+/* ---- running ---- */
+
+void inception_stage(struct inception *net, const struct image *pictures, int n) {
+    const size_t size = INCEPTION_SIDE * INCEPTION_SIDE * 3;
+    int width = pictures[0].width, height = pictures[0].height;
+    bool alike = net->device_resize;
+    assert(n >= 1 && n <= net->batch);
+    for (int i = 1; i < n && alike; i++)
+        alike = pictures[i].width == width && pictures[i].height == height;
+    net->staged = n;
+    net->staged_bytes = alike && plan_resize(net, width, height);
+    if (net->staged_bytes) {
+        size_t bytes = (size_t)width * height * 3;
+        for (int i = 0; i < n; i++)
+            memcpy(net->packed + i * bytes, pictures[i].data, bytes);
+        buffer_write(net->resize.bytes, 0, net->packed, (int64_t)((size_t)n * bytes)); /* behind them old pictures, harmless */
+        return;
     }
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < net->batch; i++)
+        if (i < n)
+            prepare_picture(&net->prepare, &pictures[i], net->host + i * size);
+        else
+            memset(net->host + i * size, 0, size * sizeof *net->host);
+}
+
+void inception_start(struct inception *net) {
+    net->count = net->staged;
+    if (net->staged_bytes)
+        program_run(net->resize.program);
+    else
+        buffer_write(net->input, 0, net->host, (int64_t)net->batch * INCEPTION_SIDE * INCEPTION_SIDE * 3 * 4);
+    program_run(net->program);
+}
+
+void inception_finish(struct inception *net, struct inception_out out) {
+    float *to[OUTPUTS] = {out.block0, out.block1, out.block2, out.pool, out.logits_unbiased, out.logits};
+    for (int o = 0; o < OUTPUTS; o++)
+        if (to[o])
+            buffer_read(net->output[o], 0, to[o], (int64_t)net->count * output_size[o] * 4);
+}
+
+static struct inception_out from_row(struct inception_out o, int64_t row) {
+    float **to[OUTPUTS] = {&o.block0, &o.block1, &o.block2, &o.pool, &o.logits_unbiased, &o.logits};
+    for (int i = 0; i < OUTPUTS; i++)
+        if (*to[i])
+            *to[i] += row * output_size[i];
+    return o;
 }
 
 void inception_run(struct inception *net, const struct image *pictures, int n, struct inception_out out) {
-    float *to[OUTPUTS] = {out.block0, out.block1, out.block2, out.pool, out.logits_unbiased, out.logits};
-    const size_t size = INCEPTION_SIDE * INCEPTION_SIDE * 3;
     for (int first = 0; first < n; first += net->batch) {
-        int count = n - first < net->batch ? n - first : net->batch;
+        inception_stage(net, pictures + first, n - first < net->batch ? n - first : net->batch);
+        inception_start(net);
+        inception_finish(net, from_row(out, first));
+    }
+}
+
+void inception_run_float(struct inception *net, const float *pictures, int n, int width, int height, struct inception_out out) {
+    const size_t size = INCEPTION_SIDE * INCEPTION_SIDE * 3, own = (size_t)width * height * 3;
+    for (int first = 0; first < n; first += net->batch) {
+        net->staged = n - first < net->batch ? n - first : net->batch;
+        net->staged_bytes = false;
 #pragma omp parallel for schedule(dynamic)
-        for (int i = 0; i < net->batch; i++)
-            if (i < count)
-                inception_preprocess(&pictures[first + i], net->host + i * size);
-            else
-                memset(net->host + i * size, 0, size * sizeof *net->host);
-        buffer_write(net->input, 0, net->host, (int64_t)(net->batch * size * sizeof *net->host));
-        program_run(net->program);
-        for (int o = 0; o < OUTPUTS; o++)
-            if (to[o])
-                buffer_read(net->output[o], 0, to[o] + (size_t)first * output_size[o], (int64_t)count * output_size[o] * 4);
+        for (int i = 0; i < net->staged; i++)
+            prepare_float(&net->prepare, pictures + (first + i) * own, width, height, net->host + i * size);
+        memset(net->host + net->staged * size, 0, (net->batch - net->staged) * size * sizeof *net->host);
+        inception_start(net);
+        inception_finish(net, from_row(out, first));
     }
 }

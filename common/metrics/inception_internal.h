@@ -4,24 +4,16 @@
 
 #include "common/engine/graph.h"
 #include "common/metrics/inception.h"
-#include "common/store/safetensors.h"
-#include "common/store/torch_pickle.h"
-
-struct inception__weights {
-    struct safetensors *safe; /* one of the two */
-    struct torch_file *torch;
-};
-enum status inception__weights_open(struct inception__weights *w, const char *path, struct error *e);
-void inception__weights_close(struct inception__weights *w);
 
 #define INCEPTION_MAX_BUFFERS 256
 struct inception__builder {
     struct inception *net; /* inception.c alone */
     struct device *device;
     struct graph *g;
-    struct inception__weights weights;
+    struct inception_weights *weights;
     struct buffer **buffers; /* [INCEPTION_MAX_BUFFERS]: made at the first building, used again at the next */
     int *n_buffers, next;
+    bool half, emulated;     /* convolutions in float16; emulated: rounded so, but computed in float32, where there are none */
     bool differentiable;     /* pools made of operations that have derivatives; they are slower */
     struct error *e;
     bool failed;             /* a weight was missing; shapes go on being right, nothing is run */

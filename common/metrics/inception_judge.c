@@ -94,7 +94,7 @@ enum status inception_judge_open(struct inception_judge **out, const char *path,
     j->b = (struct inception__builder){.device = d, .buffers = j->buffers, .n_buffers = &j->n_buffers, .differentiable = true, .e = &j->e};
     enum status st = sha256_file(path, j->hash, e);
     if (st == ST_OK)
-        st = inception__weights_open(&j->b.weights, path, e);
+        st = inception_weights_open(&j->b.weights, path, e);
     if (st == ST_OK) { /* one building for nothing but its weights, so that a file that lacks some is refused here */
         tensor *features[3];
         struct buffer *picture = buffer_create(d, (int64_t)INCEPTION_SIDE * INCEPTION_SIDE * 12, "picture");
@@ -121,7 +121,7 @@ enum status inception_judge_open(struct inception_judge **out, const char *path,
 void inception_judge_close(struct inception_judge *j) {
     if (!j)
         return;
-    inception__weights_close(&j->b.weights);
+    inception_weights_close(j->b.weights);
     for (int i = 0; i < j->n_buffers; i++)
         buffer_free(j->buffers[i]);
     free(j);

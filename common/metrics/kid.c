@@ -108,3 +108,35 @@ enum status kid_subsets(const float *x, int64_t n, const float *y, int64_t m, in
     free(value);
     return ST_OK;
 }
+
+/* sum[i] += factor * the kernel of x_i with every y (with every other x when y is x) */
+static void add_rows(const float *x, int64_t n, const float *y, int64_t m, int d, double factor, double *sum) {
+    double *tile = xmalloc((size_t)TILE * TILE * sizeof *tile);
+    for (int64_t i = 0; i < n; i += TILE) {
+        int rows = (int)(n - i < TILE ? n - i : TILE);
+        double *a = widen(x + i * d, NULL, rows, d);
+        for (int64_t j = 0; j < m; j += TILE) {
+            int cols = (int)(m - j < TILE ? m - j : TILE);
+            double *b = widen(y + j * d, NULL, cols, d);
+            cblas_dgemm(CblasRowMajor, CblasNoTrans, CblasTrans, rows, cols, d, 1.0, a, d, b, d, 0.0, tile, cols);
+            for (int p = 0; p < rows; p++)
+                for (int q = 0; q < cols; q++)
+                    if (x != y || i + p != j + q)
+                        sum[i + p] += factor * cubic(tile[(size_t)p * cols + q], d);
+            free(b);
+        }
+        free(a);
+    }
+    free(tile);
+}
+
+void kid_shares(const float *x, int64_t n, const float *y, int64_t m, int d, double *hx, double *hy) {
+    for (int64_t i = 0; i < n; i++)
+        hx[i] = 0;
+    for (int64_t i = 0; i < m; i++)
+        hy[i] = 0;
+    add_rows(x, n, x, n, d, 2.0 / (double)(n - 1), hx);
+    add_rows(x, n, y, m, d, -2.0 / (double)m, hx);
+    add_rows(y, m, y, m, d, 2.0 / (double)(m - 1), hy);
+    add_rows(y, m, x, n, d, -2.0 / (double)n, hy);
+}

@@ -22,4 +22,8 @@ struct kid {
 enum status kid_subsets(const float *x, int64_t n, const float *y, int64_t m, int d, int subsets, int64_t subset_size, uint32_t seed,
                         struct kid *k, struct error *e);
 
+/* Each vector's share of the estimate with all of them: hx[i] = 2 (mean over j != i of k(x_i, x_j) - mean over j of k(x_i, y_j)), hy
+ * [m] likewise. To first order a resample's estimate is off by the mean of its vectors' shares less the mean of all shares. */
+void kid_shares(const float *x, int64_t n, const float *y, int64_t m, int d, double *hx, double *hy);
+
 #endif

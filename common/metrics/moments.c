@@ -39,6 +39,14 @@ void moments_free(struct moments *m) {
     free(m);
 }
 
+void moments_reset(struct moments *m) {
+    size_t d = (size_t)m->dim;
+    m->n = 0;
+    m->filled = 0;
+    memset(m->sum, 0, d * sizeof *m->sum);
+    memset(m->outer, 0, d * d * sizeof *m->outer);
+}
+
 int64_t moments_count(const struct moments *m) {
     return m->n;
 }

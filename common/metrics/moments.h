@@ -20,6 +20,7 @@ struct moments;
 
 struct moments *moments_create(int dim);
 void moments_free(struct moments *m); /* NULL is fine */
+void moments_reset(struct moments *m); /* as created */
 void moments_add(struct moments *m, const float *rows, int64_t n); /* [n, dim] */
 int64_t moments_count(const struct moments *m);
 int moments_dim(const struct moments *m);

@@ -1,8 +1,11 @@
 /* side.h - one side of a comparison, measured: pictures of a source through an extractor into statistics (and, on request, the
  * features themselves), or statistics from a file or the cache.
  *
+ * A thread of its own reads and decodes (with all threads) up to two batches ahead of the network, in the order of the source; sums
+ * are made while the device works on the next batch.
+ *
  * The cache is a folder of statistics files named after the SHA-256 of everything that decides them: content hash and number of the
- * pictures, extractor, its weights, preprocessing, divisor of the covariance. Streams have no content hash before they end, so
+ * pictures, extractor, its weights, preprocessing, precision, divisor of the covariance. Streams have no content hash before they end, so
  * only folders and stores are looked up; a side with rejects is never kept.
  */
 #ifndef FACEMILL_SIDE_H
@@ -12,6 +15,7 @@
 #include "common/metrics/extractor.h"
 #include "common/metrics/source.h"
 #include "common/metrics/statistics.h"
+#include "common/metrics/tally.h"
 
 struct side_options {
     struct extractor *extractor; /* may be NULL for a statistics file */
@@ -30,8 +34,8 @@ struct side {
     struct statistics statistics; /* count = pictures scored */
     float *features;              /* [count, dim] or NULL; owned */
     float *logits;                /* [count, classes] or NULL; owned */
-    int64_t read, rejected, grey, alpha, rotated;
-    int min_side, max_side;       /* of all pictures, 0 when not decoded */
+    int64_t read, rejected;
+    struct tally tally;           /* of the pictures, when they were decoded */
     bool from_cache;
     bool write_failed;            /* the cache could not be written: said once, not fatal */
 };

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -136,6 +137,16 @@ int64_t source_count(const struct source *s) {
     return s->kind == SOURCE_STORE ? store_get_meta(s->store)->length : 0;
 }
 
+/* The filter of the last step that names one. */
+static void last_filter(const cJSON *json, char *filter, size_t room) {
+    const cJSON *step;
+    cJSON_ArrayForEach(step, cJSON_GetObjectItemCaseSensitive(json, "steps")) {
+        const cJSON *f = cJSON_GetObjectItemCaseSensitive(step, "filter");
+        if (cJSON_IsString(f))
+            snprintf(filter, room, "%s", f->valuestring);
+    }
+}
+
 static enum status next_sample(struct source *s, struct source_item *item, struct error *e) {
     enum status st = sample_read(s->reader, &s->sample, e);
     if (st == ST_END || st == ST_FAIL)
@@ -145,6 +156,7 @@ static enum status next_sample(struct source *s, struct source_item *item, struc
         return st;
     if (s->sample.format == IMAGE_UNKNOWN || !s->sample.picture.size)
         return st_bad(e, "no picture in the sample");
+    last_filter(s->sample.json, item->filter, sizeof item->filter);
     item->owned = s->sample.picture; /* taken over */
     s->sample.picture = (struct bytes){0};
     item->data = item->owned.data;
@@ -158,6 +170,9 @@ enum status source_next(struct source *s, struct source_item *item, struct error
     if (s->kind == SOURCE_STORE) {
         if (s->at >= store_get_meta(s->store)->length)
             return ST_END;
+        const cJSON *filter = cJSON_GetObjectItemCaseSensitive(store_meta_json(s->store), "filter");
+        if (cJSON_IsString(filter))
+            snprintf(item->filter, sizeof item->filter, "%s", filter->valuestring);
         item->name = xasprintf("%s: sample %lld", s->operand, (long long)s->at);
         st = store_picture(s->store, s->size, s->at, &item->data, &item->size, e);
     } else if (s->kind == SOURCE_FOLDER) {

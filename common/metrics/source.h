@@ -31,6 +31,7 @@ struct source_item {
     size_t size;
     struct bytes owned;
     int64_t index;    /* in order of reading, from 0 */
+    char filter[24];  /* that resized it, as its store or its sample's JSON says; "" = unknown */
 };
 void source_item_free(struct source_item *i); /* leaves {0} */
 

@@ -53,6 +53,10 @@ static void read_description(struct statistics *s, const struct bytes *b) {
             copy_text(s->content_hash, sizeof s->content_hash, o, "content_sha256");
             copy_text(s->source, sizeof s->source, o, "source");
             copy_text(s->pictures, sizeof s->pictures, o, "pictures");
+            copy_text(s->precision, sizeof s->precision, o, "precision");
+            copy_text(s->sizes, sizeof s->sizes, o, "sizes");
+            copy_text(s->codecs, sizeof s->codecs, o, "codecs");
+            copy_text(s->filters, sizeof s->filters, o, "filters");
             const cJSON *divisor = cJSON_GetObjectItemCaseSensitive(o, "covariance");
             s->biased = cJSON_IsString(divisor) && !strcmp(divisor->valuestring, "n");
             cJSON_Delete(o);
@@ -190,6 +194,10 @@ static char *describe(const struct statistics *s) {
     cJSON_AddStringToObject(o, "content_sha256", s->content_hash);
     cJSON_AddStringToObject(o, "source", s->source);
     cJSON_AddStringToObject(o, "pictures", s->pictures);
+    cJSON_AddStringToObject(o, "precision", s->precision);
+    cJSON_AddStringToObject(o, "sizes", s->sizes);
+    cJSON_AddStringToObject(o, "codecs", s->codecs);
+    cJSON_AddStringToObject(o, "filters", s->filters);
     cJSON_AddStringToObject(o, "program", "facemill " FACEMILL_VERSION);
     char *text = cJSON_PrintUnformatted(o);
     cJSON_Delete(o);

@@ -21,12 +21,14 @@ struct statistics {
     int64_t count;             /* samples, 0 = unknown */
     double *mu, *sigma;        /* [dim], [dim, dim]; owned */
     bool biased;               /* sigma was divided by count, not count - 1 */
-    char features[64];         /* "inception", "dlib-face"; "" = unknown */
+    char features[64];         /* "inception", "dlib-face", "discriminator"; "" = unknown */
     char extractor_hash[65];   /* SHA-256 of the weight file; "" = unknown */
     char preprocessing[256];   /* in words; "" = unknown */
+    char precision[16];        /* of the convolutions: "float32"; "" = unknown */
     char content_hash[65];     /* see content_hash.h; "" = unknown */
     char source[256];          /* what was read, for people */
-    char pictures[128];        /* "128x128, 3 grey": sizes and rules applied, for people */
+    char pictures[192];        /* "128x128, 3 grey repeated": sizes and rules applied, for people */
+    char sizes[64], codecs[128], filters[128]; /* of the pictures, see tally.h; "" = unknown */
 };
 
 void statistics_free(struct statistics *s); /* leaves {0} */

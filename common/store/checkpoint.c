@@ -15,6 +15,7 @@
 #define NAME_ROOM 128
 #define MEAN_BATCH 256
 #define MEAN_BATCHES 16 /* 4,096 latents, as many as rosinality's programs take */
+#define USE_NOISE 0x5a12u
 #define USE_MEAN 0x5a11u /* Philox `use` of their z */
 
 struct checkpoint {
@@ -196,6 +197,8 @@ static enum status recognise(struct checkpoint *c, struct error *e) {
             enum status st = derive(c, e);
             return st == ST_OK ? st : st_prefix(st, e, "%s", c->path);
         }
+    if (tensor_file_find(c->file, "G_ema.synthesis.input.freqs"))
+        return st_bad(e, "%s: a generator of StyleGAN3's alias-free architecture, which is not StyleGAN2's", c->path);
     return st_bad(e, "%s: holds no generator: there is no tensor G_ema.synthesis.b4.const (nor G.synthesis..., nor synthesis...)",
                   c->path);
 }
@@ -296,20 +299,41 @@ static bool fill_absent(const struct sg2_net *net, const struct sg2_tensor *want
     return true;
 }
 
-/* The mean of w where a file has none: over latents that are the same everywhere, so that truncation is. */
+/* A generator on the CPU with the mapping network of `net`. */
+static struct sg2_net *mapping_on_cpu(const struct sg2_net *net, struct device *cpu) {
+    struct sg2_net *copy = sg2_net_create(cpu, SG2_G, &net->config);
+    for (int i = 0; i < net->n_tensors; i++) {
+        const struct sg2_tensor *t = &net->tensors[i];
+        if (!t->trained || strncmp(t->name, "mapping.", 8))
+            continue;
+        float *x = xmalloc((size_t)item_count(t->ndim, t->dim) * sizeof *x);
+        sg2_tensor_get(t, net->params, x);
+        sg2_tensor_set(t, copy->params, x);
+        free(x);
+    }
+    return copy;
+}
+
+/* The mean of w where a file has none: over latents that are the same everywhere and computed on the CPU, so that a truncated picture
+ * depends neither on the run nor on the device. */
 static enum status fill_w_avg(const struct sg2_net *net, const struct sg2_tensor *want, struct error *e) {
-    int64_t z_dim = net->config.z_dim, w_dim = net->config.w_dim, n = MEAN_BATCH * (z_dim > w_dim ? z_dim : w_dim);
-    struct buffer *z = buffer_create(net->device, MEAN_BATCH * z_dim * 4, "z"), *w = buffer_create(net->device, MEAN_BATCH * w_dim * 4, "w");
+    struct device *cpu;
+    struct program *p = NULL;
+    enum status st = device_open(&cpu, "cpu", 0, e);
+    if (st != ST_OK)
+        return st;
+    int64_t z_dim = net->config.z_dim, w_dim = net->config.w_dim;
+    struct sg2_net *copy = mapping_on_cpu(net, cpu);
+    struct buffer *z = buffer_create(cpu, MEAN_BATCH * z_dim * 4, "z"), *w = buffer_create(cpu, MEAN_BATCH * w_dim * 4, "w");
     struct graph *g = graph_create("mean of w");
-    struct sg2_vars *v = sg2_vars_create(g, (struct sg2_net *)net, true);
+    struct sg2_vars *v = sg2_vars_create(g, copy, true);
     tensor *mapped = sg2_mapping(v, graph_input(g, z, 0, DT_F32, "z", 2, MEAN_BATCH, (int)z_dim), NULL);
     assign(g, graph_input(g, w, 0, DT_F32, "w", 2, MEAN_BATCH, (int)w_dim), mapped);
-    struct program *p;
-    enum status st = program_create(&p, g, net->device, e);
+    st = program_create(&p, g, cpu, e);
     sg2_vars_free(v);
     graph_free(g);
     if (st == ST_OK) {
-        float *row = xmalloc((size_t)n * sizeof *row);
+        float *row = xmalloc((size_t)(MEAN_BATCH * (z_dim > w_dim ? z_dim : w_dim)) * sizeof *row);
         double *sum = xcalloc((size_t)w_dim, sizeof *sum);
         for (int b = 0; b < MEAN_BATCHES; b++) {
             philox_fill_normal(0, (uint64_t)b, USE_MEAN, row, MEAN_BATCH * z_dim);
@@ -324,11 +348,26 @@ static enum status fill_w_avg(const struct sg2_net *net, const struct sg2_tensor
         sg2_tensor_set(want, net->state, row);
         free(row);
         free(sum);
-        program_free(p);
     }
+    program_free(p);
     buffer_free(z);
     buffer_free(w);
+    sg2_net_free(copy);
+    device_close(cpu);
     return st;
+}
+
+/* Noise inputs, which early files in rosinality's layout lack: their programs draw them at random, this one always the same. */
+static bool fill_noise(const struct sg2_net *net, const struct sg2_tensor *want) {
+    const char *last = strrchr(want->name, '.');
+    if (!last || strcmp(last, ".noise_const"))
+        return false;
+    int64_t n = want->dim[0] * want->dim[1];
+    float *x = xmalloc((size_t)n * sizeof *x);
+    philox_fill_normal(0, (uint64_t)want->offset, USE_NOISE, x, n);
+    sg2_tensor_set(want, net->state, x);
+    free(x);
+    return true;
 }
 
 static enum status load_network(const struct checkpoint *c, struct device *dev, enum sg2_kind kind, const char *prefix, struct sg2_net **out,
@@ -342,9 +381,11 @@ static enum status load_network(const struct checkpoint *c, struct device *dev, 
         enum transfer what = load_tensor(find(c, prefix, want->name), net, want, detail, sizeof detail);
         if (what == TRANSFER_COPIED || (what == TRANSFER_MISSING && fill_absent(net, want)))
             continue;
-        if (what == TRANSFER_MISSING && !strcmp(want->name, "mapping.w_avg") && tensor_file_layout(c->file) == TENSORS_ROSINALITY) {
-            mean = want;
-            continue;
+        if (what == TRANSFER_MISSING && tensor_file_layout(c->file) == TENSORS_ROSINALITY) {
+            if (!strcmp(want->name, "mapping.w_avg"))
+                mean = want;
+            if (mean == want || fill_noise(net, want))
+                continue;
         }
         enum status st = st_bad(e, "%s: tensor %s%s %s%s", c->path, prefix, want->name,
                                 what == TRANSFER_MISSING ? "is missing" : "has a wrong shape: ", detail);

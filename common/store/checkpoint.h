@@ -48,7 +48,7 @@ const struct tensor_file *checkpoint_tensors(const struct checkpoint *c);
 const char *checkpoint_prefix(const struct checkpoint *c);
 
 /* A generator with the file's weights (G_ema where there is one). What other programs leave out is filled in: the resampling filter,
- * which is the same in every StyleGAN2, and, from rosinality's layout, the mean of w. The caller frees it. */
+ * which is the same in every StyleGAN2, and, from rosinality's layout, the mean of w and the noise inputs. The caller frees it. */
 enum status checkpoint_generator(const struct checkpoint *c, struct device *d, struct sg2_net **g, struct error *e);
 
 /* The discriminator of a checkpoint; ST_END when the file has none. */

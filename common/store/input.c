@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/cli/cli.h"
+#include "common/store/store_tools.h"
 
 #define DATASET_JSON "dataset.json"
 #define DATASET_JSON_BYTES ((size_t)256 << 20)
@@ -20,7 +21,7 @@
 
 static const char *const suffixes[] = {".jpg", ".jpeg", ".png", ".webp", ".ppm", ".pgm", ".pnm", NULL};
 
-enum kind { NOTHING, FOLDER, FILE_ALONE, STREAM, ZIP };
+enum kind { NOTHING, FOLDER, FILE_ALONE, STREAM, ZIP, STORE };
 
 struct input {
     char **operand;
@@ -35,6 +36,8 @@ struct input {
     struct sample_reader *stream; /* STREAM */
     int fd;
     struct archive *zip; /* ZIP */
+    struct store *store; /* STORE */
+    int64_t record;      /* of it, the next */
     char last_key[SAMPLE_KEY_MAX];
     locale_t utf8;
 };
@@ -67,12 +70,15 @@ static void close_operand(struct input *in) {
         in->unreadable += cli_paths_close(in->paths);
     sample_reader_close(in->stream);
     archive_read_free(in->zip);
+    store_close(in->store);
     if (in->fd > 0)
         close(in->fd);
     label_table_free(in->own);
     in->paths = NULL;
     in->stream = NULL;
     in->zip = NULL;
+    in->store = NULL;
+    in->record = 0;
     in->fd = -1;
     in->own = NULL;
     in->kind = NOTHING;
@@ -166,6 +172,8 @@ static enum status zip_labels(struct input *in, const char *path, struct error *
 static enum kind kind_of_file(const uint8_t *head, size_t size) {
     if (size >= 4 && (!memcmp(head, "PK\3\4", 4) || !memcmp(head, "PK\5\6", 4)))
         return ZIP;
+    if (size >= 20 && !memcmp(head + 16, "\xde\xc0\xef\xbe", 4))
+        return STORE; /* LMDB's magic number behind the head of its first page */
     if (size >= 262 && !memcmp(head + 257, "ustar", 5))
         return STREAM;
     if (size >= 4 && (!memcmp(head, "\x1f\x8b", 2) || !memcmp(head, "\x28\xb5\x2f\xfd", 4)))
@@ -190,6 +198,10 @@ static enum status open_operand(struct input *in, struct error *e) {
     }
     if (stat(path, &sb))
         return st_fail(e, "%s: %s", path, strerror(errno));
+    if (S_ISDIR(sb.st_mode) && store_exists(path)) {
+        in->kind = STORE;
+        return store_open(&in->store, path, e);
+    }
     if (S_ISDIR(sb.st_mode)) {
         in->kind = FOLDER;
         in->paths = cli_paths_open(&in->operand[in->at - 1], 1, suffixes, false);
@@ -206,6 +218,11 @@ static enum status open_operand(struct input *in, struct error *e) {
         in->kind = STREAM; /* a named pipe */
     if (in->kind == STREAM)
         return sample_reader_open(&in->stream, in->fd, path, e);
+    if (in->kind == STORE) {
+        close(in->fd);
+        in->fd = -1;
+        return store_open(&in->store, path, e);
+    }
     if (in->kind == ZIP) {
         enum status st = own ? zip_labels(in, path, e) : ST_OK;
         return st == ST_OK ? zip_open(&in->zip, path, e) : st;
@@ -291,6 +308,14 @@ static enum status next_of_stream(struct input *in, struct input_item *item, str
     return st;
 }
 
+static enum status next_of_store(struct input *in, struct input_item *item, struct error *e) {
+    if (in->record == store_get_meta(in->store)->length)
+        return ST_END;
+    enum status st = store_sample(in->store, 0, in->record++, &item->sample, e);
+    item->source = xasprintf("%s: %s", in->operand[in->at - 1], item->sample.key);
+    return st;
+}
+
 static enum status next_file(struct input *in, struct input_item *item, const char **below, struct error *e) {
     char *path = in->operand[in->at - 1];
     if (in->kind != FILE_ALONE || in->fd < 0)
@@ -354,13 +379,14 @@ static enum status next_item(struct input *in, struct input_item *item, struct e
         case FOLDER: st = next_of_folder(in, item, &below, e); break;
         case ZIP: st = next_of_zip(in, item, &below, e); break;
         case STREAM: st = next_of_stream(in, item, e); break;
+        case STORE: st = next_of_store(in, item, e); break;
         default: st = next_file(in, item, &below, e); break;
         }
         if (st == ST_END) {
             close_operand(in);
             continue;
         }
-        if (st == ST_OK && in->kind != STREAM)
+        if (st == ST_OK && in->kind != STREAM && in->kind != STORE)
             describe_file(item);
         if (st == ST_OK)
             st = find_label(in, item, below ? below : item->sample.key, e);

@@ -1,5 +1,5 @@
 /* input.h - samples from whatever a user names: a sample stream (stdin, or a tar file), folders, picture files, and the zip
- * archives of dataset tools (pictures and a dataset.json). One after the other, in the order given; folders in the order of
+ * archives of dataset tools (pictures and a dataset.json), and stores, ours or of other programs, whose largest pictures are taken. One after the other, in the order given; folders in the order of
  * their names. Memory: one sample, and what labels.h keeps.
  */
 #ifndef FACEMILL_INPUT_H

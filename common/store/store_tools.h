@@ -1,4 +1,4 @@
-/* store_tools.h - whole stores: checking one, joining several, taking samples out. Nothing is printed here. */
+/* store_tools.h - whole stores: checking one, joining several, taking samples out one by one or as a data set. Nothing is printed here. */
 #ifndef FACEMILL_STORE_TOOLS_H
 #define FACEMILL_STORE_TOOLS_H
 
@@ -35,5 +35,21 @@ struct merge_count {
 };
 enum status store_merge(const char *out, char **inputs, int n, const struct merge_options *o, struct merge_count *count,
                         struct error *e);
+
+/* A new zip archive as stylegan2-ada-pytorch and stylegan3 train on: 00000/img00000000.png ... and dataset.json with the class numbers
+ * (null unless every picture has one). The pictures are those of one size, without loss. Written beside `path` and renamed when whole.
+ * ST_BAD when the store's pictures are not square, or not of 1 or 3 channels. reject is called for a record that is broken. */
+struct zip_options {
+    int size;  /* which of the store's */
+    int64_t n; /* the first n samples */
+    int jobs;
+    void (*reject)(int64_t index, const char *reason, void *data);
+    void (*tick)(void *data);
+    void *data;
+};
+struct zip_count {
+    int64_t out, labelled;
+};
+enum status store_write_zip(struct store *s, const char *path, const struct zip_options *o, struct zip_count *count, struct error *e);
 
 #endif

@@ -62,18 +62,28 @@ tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half)
     return sg2_discriminator_parts(v, img, c, 1, half);
 }
 
-tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
+/* All but the last layer: [N, channels at 4x4]. */
+static tensor *hidden(struct sg2_vars *v, tensor *img, int parts, int group, bool half) {
     struct graph *g = v->g;
     const struct sg2_config *k = &v->net->config;
     tensor *x = blocks(v, img, half, NULL);
     x = cast(g, x, DT_F32);
     if (k->mbstd_channels > 0)
-        x = sg2_minibatch_std(g, x, parts, k->mbstd_group, k->mbstd_channels);
+        x = sg2_minibatch_std(g, x, parts, group, k->mbstd_channels);
     x = cast(g, layer(v, "b4.conv", x, 1, true, SG2_LRELU, 1, half), DT_F32);
     static const int channels_first[4] = {0, 3, 1, 2}; /* b4.fc.weight counts its inputs as [C,4,4] */
     x = reshape(g, permute(g, x, channels_first), 2, (int)x->dim[0], -1);
-    x = sg2_fc(v, "b4.fc", x, 1, SG2_LRELU);
-    x = sg2_fc(v, "b4.out", x, 1, SG2_LINEAR);
+    return sg2_fc(v, "b4.fc", x, 1, SG2_LRELU);
+}
+
+tensor *sg2_discriminator_hidden(struct sg2_vars *v, tensor *img, bool half) {
+    return hidden(v, img, 1, 1, half);
+}
+
+tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
+    struct graph *g = v->g;
+    const struct sg2_config *k = &v->net->config;
+    tensor *x = sg2_fc(v, "b4.out", hidden(v, img, parts, k->mbstd_group, half), 1, SG2_LINEAR);
     if (k->c_dim) { /* projection (Miyato and Koyama 2018): the logit is the dot product with the mapped class */
         tensor *m = sg2_mapping(v, NULL, c); /* [N,cmap_dim] */
         x = scale(g, sum_axes(g, mul(g, x, m), 1u << 1), 1 / sqrtf((float)x->dim[1]), 0);

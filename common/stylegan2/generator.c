@@ -24,6 +24,8 @@ struct sg2_generator {
     struct program *from_z, *from_w, *synthesis;
     float *host;          /* [B * largest row] */
     uint64_t *host_key;
+    int64_t queued;      /* pictures of a run whose pixels nobody has read yet; they go to queued_out */
+    uint8_t *queued_out;
 };
 
 static enum status plan(struct program **p, struct graph *g, struct sg2_vars *v, struct sg2_generator *s, struct error *e) {
@@ -188,12 +190,24 @@ static void draw(struct sg2_generator *s, const struct sg2_latents *l, int64_t f
     program_run(s->synthesis);
 }
 
-void sg2_generate(struct sg2_generator *s, const struct sg2_latents *l, uint8_t *out) {
+void sg2_generate_begin(struct sg2_generator *s, const struct sg2_latents *l, uint8_t *out) {
     for (int64_t first = 0; first < l->n; first += s->o.batch) {
-        int64_t n = batch_at(s, l, first);
-        draw(s, l, first, n);
-        buffer_read(s->bytes, 0, out + first * s->pixels, n * s->pixels);
+        sg2_generate_end(s); /* the run before */
+        s->queued = batch_at(s, l, first);
+        s->queued_out = out + first * s->pixels;
+        draw(s, l, first, s->queued);
     }
+}
+
+void sg2_generate_end(struct sg2_generator *s) {
+    if (s->queued)
+        buffer_read(s->bytes, 0, s->queued_out, s->queued * s->pixels);
+    s->queued = 0;
+}
+
+void sg2_generate(struct sg2_generator *s, const struct sg2_latents *l, uint8_t *out) {
+    sg2_generate_begin(s, l, out);
+    sg2_generate_end(s);
 }
 
 void sg2_generate_float(struct sg2_generator *s, const struct sg2_latents *l, float *out) {

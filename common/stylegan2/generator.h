@@ -49,6 +49,11 @@ void sg2_generator_refresh(struct sg2_generator *gen);
 
 /* u8 [n,res,res,C], rows top to bottom, channels interleaved. */
 void sg2_generate(struct sg2_generator *gen, const struct sg2_latents *l, uint8_t *out);
+/* The same in two steps, between which the caller has other work while a GPU draws: begin queues the last run (of more pictures than a run
+ * makes, the runs before are waited for) and has no more need of the latents; end waits until `out` is whole. In between nothing else is
+ * asked of gen, and `out` stays. */
+void sg2_generate_begin(struct sg2_generator *gen, const struct sg2_latents *l, uint8_t *out);
+void sg2_generate_end(struct sg2_generator *gen);
 /* The same picture before rounding, float32 about [-1,1], [n,res,res,C]. */
 void sg2_generate_float(struct sg2_generator *gen, const struct sg2_latents *l, float *out);
 /* z or w only: the layers' inputs after mapping and truncation, [n,num_ws,w_dim] (style mixing: exchange rows, then draw `ws`). */

@@ -109,6 +109,9 @@ tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int 
 #define SG2_MAX_FEATURES 8
 int sg2_discriminator_features(struct sg2_vars *v, tensor *img, bool half, tensor **out);
 
+/* The last hidden layer, [N, channels at 4x4], of each picture by itself: minibatch deviation is taken over groups of one. */
+tensor *sg2_discriminator_hidden(struct sg2_vars *v, tensor *img, bool half);
+
 /* Float picture -> 8 bit: x*127.5 + 128, clamped to 0..255, truncated (DESIGN section 5). n values. */
 void sg2_to_u8(const float *x, uint8_t *out, int64_t n);
 

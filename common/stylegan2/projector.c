@@ -9,12 +9,18 @@
 #include "common/stylegan2/layers.h"
 #include "common/stylegan2/projector_internal.h"
 
-#define DRAWS 10000 /* of w, as in the paper */
+#define DRAWS 10000   /* of w, as in the paper */
+#define PRIOR_FIRST 4 /* how much harder w is held to the network's own kind at first */
+#define RELEASE 0.1   /* share of the steps in which the rows of w+ become free */
 
+/* Found by trying, with examples/faces-128 and photographs; see CAVEATS of sg2-project.1. The ramps and the weight of the noise maps are
+ * the paper's, whose learning rate of 0.1 and moves of 0.05 sigma_w are for 1,000 steps and another distance. */
 struct projector_config projector_defaults(enum projector_space space) {
-    return (struct projector_config){.batch = 1, .steps = 1000, .space = space, .lr = 0.1, .ramp_up = 0.05, .ramp_down = 0.25,
-                                     .w_noise = 0.05, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
-                                     .feature_weight = 1, .contrast_weight = 1, .prior_weight = 0, .row_weight = 0, .class_number = -1};
+    return (struct projector_config){.batch = 1, .steps = 500, .space = space, .lr = 0.3, .ramp_up = 0.05, .ramp_down = 0.25,
+                                     .w_noise = 0.01, .w_noise_ramp = 0.75, .noise_weight = 1e5, .pixel_weight = 1,
+                                     .contrast_weight = 0.7, .feature_weight = 1, .prior_weight = 0.015, .row_weight = 0.01,
+                                     .w_first = 0.4,
+                                     .class_number = -1};
 }
 
 /* ---- set-up ---- */
@@ -158,8 +164,12 @@ bool projector_step(struct projector *p) {
     const float hyper[6] = {(float)learning_rate(c, t), (float)beta1, (float)beta2, 1e-8f, (float)(1 - pow(beta1, p->step + 1)),
                             (float)(1 - pow(beta2, p->step + 1))};
     const float w_noise = (float)(c->w_noise * sqrt((double)p->net->config.w_dim) * left * left); /* sigma_w of u is sqrt(w_dim) */
+    const float prior = (float)(c->prior_weight * (1 + PRIOR_FIRST * left * left));
+    const float release = c->w_first <= 0 || t >= c->w_first + RELEASE ? 1 : t <= c->w_first ? 0 : (float)((t - c->w_first) / RELEASE);
     memcpy(p->host + AT_HYPER, hyper, sizeof hyper);
     memcpy(p->host + AT_W_NOISE, &w_noise, sizeof w_noise);
+    memcpy(p->host + AT_PRIOR, &prior, sizeof prior);
+    memcpy(p->host + AT_RELEASE, &release, sizeof release);
     memcpy(p->host + AT_KEY, (const uint64_t[2]){c->seed, (uint64_t)p->step}, 16);
     buffer_write(p->control, 0, p->host, CONTROL_BYTES);
     program_run(p->descend);

@@ -1,11 +1,13 @@
 /* projector.h - from pictures back to latents: finds the w or w+ (and, if wished, the noise maps) with which a generator draws a given
  * picture, by gradient descent. Knows no files.
  *
- * Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, appendix D: Adam from the mean w; the learning
+ * Karras et al., "Analyzing and Improving the Image Quality of StyleGAN", CVPR 2020, appendix D: Adam from the middle of w; the learning
  * rate ramps up linearly and down by a cosine; Gaussian noise of deviation w_noise * sigma_w * t^2 is added to w, with t falling from 1
  * to 0 over the first three quarters, so that the search gets around before it settles; noise maps have zero mean and unit variance
  * after every step and are kept from carrying the picture by a penalty on their autocorrelation at every scale. What differs, on
- * purpose: the distance (projector_distance.c), since LPIPS would need a network of its own; w+ besides w; several pictures at once.
+ * purpose: what is sought is u of w = lrelu(centre + spread u) (projector_w.c), in which all directions are equally wide and the middle is
+ * 0, with a penalty on |u|^2; the distance (projector_distance.c), since LPIPS would need a network of its own; w+ besides w; several
+ * pictures at once.
  *
  *     struct projector_config c = projector_defaults(PROJECT_W_PLUS);
  *     struct projector *p;
@@ -32,16 +34,17 @@ typedef int projector_judge(void *context, struct graph *g, tensor *img, tensor 
 
 struct projector_config {
     int batch;                   /* pictures at once, 1 .. SG2_MAX_PROJECT */
-    int steps;                   /* 1000 */
+    int steps;
     enum projector_space space;
-    double lr;                   /* 0.1, the largest */
+    double lr;                   /* the largest */
     double ramp_up, ramp_down;   /* shares of the steps: 0.05, 0.25 */
-    double w_noise, w_noise_ramp; /* 0.05 of sigma_w at first; over this share of the steps: 0.75 */
+    double w_noise, w_noise_ramp; /* share of sigma_w at first; over this share of the steps: 0.75 */
     bool optimise_noise;         /* else the network's own noise maps stay */
     double noise_weight;         /* of the maps' autocorrelation: 1e5 */
     double pixel_weight, contrast_weight, feature_weight;
-    double prior_weight;         /* how hard w is held where the network's w are */
+    double prior_weight;         /* how hard w is held where the network's w are, at the end; at first five times that */
     double row_weight;           /* w+: how hard its rows are held together */
+    double w_first;              /* w+: share of the steps in which its rows are one */
     uint64_t seed;
     int class_number;            /* whose w are meant; -1: of all classes, or none */
     bool half;                   /* 16-bit convolutions where the device has them */
@@ -50,7 +53,7 @@ struct projector_config {
     void *judge_context;
 };
 #define SG2_MAX_PROJECT 64
-struct projector_config projector_defaults(enum projector_space space); /* batch 1, pixels alone */
+struct projector_config projector_defaults(enum projector_space space); /* one picture, by its pixels alone */
 
 struct projector;
 /* The networks are read in place and must outlive it. ST_BAD when an option is out of range or the networks do not fit together. */

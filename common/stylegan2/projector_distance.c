@@ -1,8 +1,10 @@
-/* projector_distance.c - how unlike two pictures are, and how much of a picture a noise map carries. All a number a picture.
+/* projector_distance.c - how unlike two pictures are, and how much of a picture a noise map carries. A number for each picture.
  *
  * Pixels: the mean square at the full size and at each half of it down to 16 pixels, added up. Coarse scales have little weight in
  * the fine one but a smooth way there, so they come first and detail follows. Where the target is as white (black) as 8 bits go, a
  * network that draws it whiter (blacker) than that has drawn it: what overshoots counts as equal.
+ * Contrast: pixels alone have a network blur whatever it cannot put in its place, since grey is nearer than hair that lies otherwise. So
+ * the amount of change in each block of 4x4 is compared as well, whatever it is that changes, at the same scales.
  * Features: as LPIPS (Zhang et al. 2018) without learned weights: at each place the vector of a layer's channels is scaled to
  * length 1; the squared distance is averaged over places, and over layers.
  */

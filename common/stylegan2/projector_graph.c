@@ -1,4 +1,5 @@
 /* projector_graph.c - the two programs of a projection: a step down the gradient, and a look at where it stands. */
+#include <math.h>
 #include <stdio.h>
 
 #include "common/stylegan2/layers.h"
@@ -26,6 +27,9 @@ static tensor *map_of(struct build *b, struct buffer *flat, int k) {
 static tensor *flat_of(struct build *b, struct buffer *flat) {
     return graph_input(b->g, flat, 0, DT_F32, "flat", 1, (int)b->p->n_params);
 }
+
+/* One number that the host sets before a step. */
+static tensor *scalar_of(struct build *b, int64_t at) { return graph_input(b->g, b->p->control, at, DT_F32, "control", 1, 1); }
 
 static struct projector_filters filters_of(struct build *b) {
     tensor *f[3];
@@ -63,8 +67,7 @@ static int judge(struct build *b, tensor *img, tensor **out) {
 static tensor *shaken(struct build *b, tensor *u) {
     const int64_t dim[3] = {1, 1, u->dim[2]};
     tensor *key = graph_input(b->g, b->p->control, AT_KEY, DT_U64, "key", 1, 2);
-    tensor *size = graph_input(b->g, b->p->control, AT_W_NOISE, DT_F32, "w noise", 1, 1);
-    return add(b->g, u, mul(b->g, random_normal(b->g, key, USE_W_NOISE, 3, dim), size));
+    return add(b->g, u, mul(b->g, random_normal(b->g, key, USE_W_NOISE, 3, dim), scalar_of(b, AT_W_NOISE)));
 }
 
 /* One part of the loss, [N,1,1,1] or so: weighted, noted for the user, added up. */
@@ -83,6 +86,13 @@ static void normalise(struct build *b, int k) {
     x = sub(g, x, mean_axes(g, x, places));
     x = mul(g, x, rsqrt1(g, scale(g, mean_axes(g, square(g, x), places), 1, 1e-8f)));
     assign(g, map_of(b, b->p->params, k), x);
+}
+
+/* While rows are not released they all get the same gradient, that of one w for all layers, and so stay alike. Its size is that of
+ * theirs, so that Adam's second moments are of use to them afterwards. */
+static tensor *tied(struct build *b, tensor *grad) {
+    tensor *together = scale(b->g, sum_axes(b->g, grad, 1u << 1), 1 / sqrtf((float)grad->dim[1]), 0);
+    return add(b->g, together, mul(b->g, sub(b->g, grad, together), scalar_of(b, AT_RELEASE)));
 }
 
 static void build_descend(struct build *b) {
@@ -117,13 +127,13 @@ static void build_descend(struct build *b) {
         part(b, &loss, LOSS_NOISE, sum, c->noise_weight);
     }
     if (c->prior_weight > 0)
-        part(b, &loss, LOSS_PRIOR, mean_axes(g, square(g, u), 1u << 1 | 1u << 2), c->prior_weight);
+        part(b, &loss, LOSS_PRIOR, mul(g, mean_axes(g, square(g, u), 1u << 1 | 1u << 2), scalar_of(b, AT_PRIOR)), 1);
     if (p->rows > 1 && c->row_weight > 0) {
         tensor *d = sub(g, u, mean_axes(g, u, 1u << 1));
         part(b, &loss, LOSS_ROW, mean_axes(g, square(g, d), 1u << 1 | 1u << 2), c->row_weight);
     }
     graph_grad(g, sum_all(g, loss), wrt, 1 + p->layers, grad);
-    assign(g, u_of(b, p->grad), grad[0]);
+    assign(g, u_of(b, p->grad), p->rows > 1 ? tied(b, grad[0]) : grad[0]);
     for (int i = 0; i < p->layers; i++)
         assign(g, map_of(b, p->grad, i), grad[1 + i]);
     adam(g, flat_of(b, p->params), flat_of(b, p->grad), flat_of(b, p->m), flat_of(b, p->v),

@@ -10,7 +10,8 @@
 enum { LOSS_PIXEL, LOSS_CONTRAST, LOSS_FEATURE, LOSS_NOISE, LOSS_ROW, LOSS_PRIOR, LOSSES };
 
 /* What the host sets before a step, in one buffer with one write. Offsets in bytes, multiples of 256. */
-enum { AT_HYPER = 0 /* F32 [6] for adam */, AT_W_NOISE = 256 /* F32 [1] */, AT_KEY = 512 /* U64 [2] */, CONTROL_BYTES = 768 };
+enum { AT_HYPER = 0 /* F32 [6] for adam */, AT_W_NOISE = 256 /* F32 [1] */, AT_PRIOR = 512 /* F32 [1] */, AT_RELEASE = 640 /* F32 [1] */,
+       AT_KEY = 768 /* U64 [2] */, CONTROL_BYTES = 1024 };
 
 struct projector {
     struct projector_config c;

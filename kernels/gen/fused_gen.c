@@ -183,19 +183,27 @@ static bool replace(const char *path, const char *text, size_t bytes) {
     return f ? fclose(f) == 0 && ok : false;
 }
 
-/* Inception's launches: a convolution's bias and ReLU, its pools' means and the last bias. */
+/* Inception's launches, in float32 and float16: a convolution's bias and ReLU, its pools' means and the last bias; pictures widened from
+ * bytes, scaled, and narrowed for the first convolution. */
 static enum status plan_inception(struct device *d, struct error *e) {
     static const int shape[][3] = {{35, 64, 8}, {17, 192, 8}, {8, 2048, 8}, {1, 1008, 8}, {149, 32, 32}};
     enum status st = ST_OK;
-    for (size_t i = 0; i < sizeof shape / sizeof *shape && st == ST_OK; i++) {
-        int side = shape[i][0], C = shape[i][1], N = shape[i][2];
+    for (size_t i = 0; i < 2 * sizeof shape / sizeof *shape && st == ST_OK; i++) {
+        int side = shape[i / 2][0], C = shape[i / 2][1], N = shape[i / 2][2];
+        enum dtype type = i % 2 ? DT_F16 : DT_F32;
         struct buffer *b = buffer_create(d, (int64_t)4 * N * side * side * C, "x");
         struct graph *g = graph_create("inception");
-        tensor *x = graph_input(g, b, 0, DT_F32, "x", 4, N, side, side, C);
+        tensor *x = graph_input(g, b, 0, type, "x", 4, N, side, side, C);
         tensor *offset = graph_input(g, b, 0, DT_F32, "offset", 1, C);
         struct program *p;
         assign(g, x, lrelu(g, add(g, x, offset), 0));
         assign(g, x, add(g, x, offset));
+        if (type == DT_F16) {
+            tensor *wide = graph_input(g, b, 0, DT_F32, "wide", 4, N, side, side, C);
+            assign(g, wide, cast(g, graph_input(g, b, 0, DT_U8, "bytes", 4, N, side, side, C), DT_F32));
+            assign(g, wide, scale(g, wide, 1 / 128.0f, -1));
+            assign(g, x, cast(g, wide, DT_F16));
+        }
         tensor *mean = mean_axes(g, x, 1u << 1 | 1u << 2);
         assign(g, graph_input_shape(g, b, 0, DT_F32, "mean", mean->ndim, mean->dim), mean);
         if ((st = program_create(&p, g, d, e)) == ST_OK)

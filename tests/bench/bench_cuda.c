@@ -1,4 +1,4 @@
-/* bench_cuda.c - the speed of training and generation on one GPU, beside what the GPU can do: copies, products, convolutions.
+/* bench_cuda.c - the speed of training, generation and projection on one GPU, beside what the GPU can do: copies, products, convolutions.
  *
  *     bench_cuda [--json FILE] [--device cuda|cpu] [ROW ...]      rows: see `rows` below; without any all but the slow ones
  *
@@ -17,6 +17,7 @@
 #include "common/base/mem.h"
 #include "common/rng/philox.h"
 #include "common/stylegan2/generator.h"
+#include "common/stylegan2/projector.h"
 #include "common/stylegan2/trainer.h"
 
 static const char *device_wanted = "cuda";
@@ -225,6 +226,75 @@ static void generate(const struct generating_row *r) {
     device_close(d);
 }
 
+/* ---- projecting ---- */
+
+struct projecting_row {
+    const char *name;
+    int batch;
+    bool judged, noise; /* by a discriminator's features; noise maps sought */
+    double must;        /* seconds for 1,000 steps */
+};
+
+static const struct projecting_row projectings[] = {
+    {"project-128", 1, false, false, 6}, {"project-128-all", 1, true, true, 6}, {"project-128-b8", 8, false, false, NAN}};
+
+static void project(const struct projecting_row *r) {
+    struct trainer_config t;
+    struct error e;
+    struct projector *p;
+    cJSON *row = add_row(r->name);
+    struct device *d = open_device();
+    if (trainer_preset(&t, "auto", 128, 1, &e) != ST_OK) {
+        failed(row, r->name, &e);
+        device_close(d);
+        return;
+    }
+    struct sg2_net *g = sg2_net_create(d, SG2_G, &t.net), *judge = sg2_net_create(d, SG2_D, &t.net);
+    sg2_net_init(g, 1);
+    sg2_net_init(judge, 1);
+    struct projector_config c = projector_defaults(PROJECT_W_PLUS);
+    c.batch = r->batch;
+    c.steps = 1000;
+    c.half = true;
+    c.optimise_noise = r->noise;
+    c.discriminator = r->judged ? judge : NULL;
+    double begun = now();
+    if (projector_create(&p, d, g, &c, &e) != ST_OK) {
+        failed(row, r->name, &e);
+    } else {
+        double created = now() - begun, seconds = 0;
+        int64_t bytes = (int64_t)r->batch * 128 * 128 * 3;
+        uint8_t *pictures = xmalloc((size_t)bytes);
+        for (int64_t i = 0; i < bytes; i++)
+            pictures[i] = (uint8_t)((uint64_t)(i / 3 + 1) * 0x9e3779b97f4a7c15u >> 56);
+        for (int k = 0; k < 2; k++) { /* the first search also loads and captures */
+            device_sync(d);
+            double start = now();
+            projector_begin(p, pictures, r->batch);
+            while (projector_step(p))
+                ;
+            device_sync(d);
+            seconds = now() - start;
+        }
+        struct program_info i = program_get_info(projector_program(p));
+        double conv = program_conv_seconds(projector_program(p));
+        printf("%-24s %8.2f s for 1000 steps (must %.0f), %.3f ms a step, %d launches, convolutions %.3f ms; set-up %.1f s, peak %.2f GB\n",
+               r->name, seconds, r->must, seconds, i.launches, conv * 1e3, created, (double)device_peak_bytes(d) * 1e-9);
+        cJSON_AddNumberToObject(row, "seconds", seconds);
+        cJSON_AddNumberToObject(row, "must", r->must);
+        cJSON_AddNumberToObject(row, "conv_seconds", conv);
+        cJSON_AddNumberToObject(row, "launches", i.launches);
+        cJSON_AddNumberToObject(row, "peak_bytes", (double)device_peak_bytes(d));
+        if (getenv("FACEMILL_BENCH_PROFILE"))
+            program_profile(projector_program(p), stdout);
+        free(pictures);
+        projector_free(p);
+    }
+    sg2_net_free(g);
+    sg2_net_free(judge);
+    device_close(d);
+}
+
 /* ---- what the device can do ---- */
 
 /* Pseudorandom bfloat16 of size about 1: zeros would flatter. */
@@ -356,6 +426,9 @@ int main(int argc, char **argv) {
     for (size_t i = 0; i < sizeof generatings / sizeof *generatings; i++)
         if (wanted(generatings[i].name, true, n, names))
             generate(&generatings[i]);
+    for (size_t i = 0; i < sizeof projectings / sizeof *projectings; i++)
+        if (wanted(projectings[i].name, true, n, names))
+            project(&projectings[i]);
     if (json_path) {
         char *text = cJSON_Print(json);
         FILE *f = fopen(json_path, "w");

@@ -14,6 +14,9 @@ import tarfile
 import numpy as np
 from PIL import Image
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'programs'))
+import pickles
+
 ROOT = sys.argv[1] if len(sys.argv) > 1 else os.path.join(os.path.dirname(os.path.abspath(__file__)), 'corpus')
 
 
@@ -126,9 +129,50 @@ def networks():
             at += 4 * int(np.prod(shape))
         text = json.dumps(header).encode()
         put('checkpoint', name, struct.pack('<Q', len(text)) + text + bytes(at))
+    small = {'G_ema.' + k: np.zeros(shape, '<f4') for k, shape in shapes.items()}
+    for name, data in (('nvidia-2.pkl', pickles.nvidia(small, {'protocol': '2', 'storage': 'numpy', 'clamp': '256'})),
+                       ('nvidia-3.pkl', pickles.nvidia(small, {'protocol': '3', 'storage': 'inline'})),
+                       ('nvidia-5.pkl', pickles.nvidia(small, {'protocol': '5', 'storage': 'numpy'})),
+                       ('rosinality.pt', pickles.rosinality(small, {'average': 'yes'})),
+                       ('rosinality-legacy.pt', pickles.rosinality(small, {'layout': 'legacy'}))):
+        put('checkpoint', name, data)
+    # for the unpickler by itself a file of two tensors does, in each way there is to write one
+    few = {k: small[k] for k in ('G_ema.mapping.w_avg', 'G_ema.synthesis.b4.torgb.bias')}
+    for protocol in (2, 3, 4, 5):
+        for storage in ('inline', 'zip', 'numpy'):
+            put('pickle', '%s-%d.pkl' % (storage, protocol), pickles.nvidia(few, {'protocol': protocol, 'storage': storage}))
+    for name, data in pickles.hostile():
+        if len(data) < 4096:
+            put('pickle', 'hostile-' + name, data.ljust(24, b'.'))
+
+
+def graphs():
+    """Frozen TensorFlow graphs; field numbers as in common/store/graphdef.c."""
+    def varint(n):
+        return bytes([n]) if n < 128 else bytes([n & 127 | 128]) + varint(n >> 7)
+
+    def message(number, body):
+        return varint(number << 3 | 2) + varint(len(body)) + body
+
+    def node(name, op, **attrs):
+        b = message(1, name) + message(2, op) + message(3, b'in')
+        return message(1, b + b''.join(message(5, message(1, k.encode()) + message(2, v)) for k, v in attrs.items()))
+
+    def value(dims, kind, field, data):
+        shape = b''.join(message(2, b'\x08' + varint(d)) for d in dims)
+        return message(8, b'\x08' + varint(kind) + message(2, shape) + (message(field, data) if field else data))
+    six = np.arange(6).astype('<f4').tobytes()
+    norm = node(b'c/bn', b'BatchNormWithGlobalNormalization', variance_epsilon=b'\x25' + six[4:8], scale_after_normalization=b'\x28\1')
+    put('pb', 'two.pb', node(b'c/w', b'Const', dtype=b'\x30\1', value=value([1, 3, 2], 1, 4, six)) + norm +
+        node(b'size', b'Const', value=value([2], 3, 4, six[:8])) + node(b'one', b'Const', value=value([], 1, 0, b'\x2d' + six[:4])) +
+        message(4, b'\x08\x08'))
+    put('pb', 'packed.pb', node(b'p', b'Const', value=value([6], 1, 5, six)) + node(b'repeated', b'Const', value=value([1 << 30], 1, 5, six[:4])) +
+        node(b'unknown', b'Const', value=message(8, b'\x08\1' + message(2, b'\x18\1') + message(4, six))))
+    put('pb', 'fixed64.pb', b'\x11' + bytes(8) + node(b'p', b'Const', value=value([6], 1, 4, six)) + message(2, b'library'))
 
 
 images()
+graphs()
 networks()
 tars()
 arrays()

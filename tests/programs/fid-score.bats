@@ -57,8 +57,8 @@ PY
 
 @test "a larger set than dimensions agrees with SciPy's matrix root" {
     need_faces
-    samples 300 32 32 ppm 1 >x.tar
-    samples 300 32 32 ppm 2 >y.tar
+    samples 150 32 32 ppm 1 >x.tar
+    samples 150 32 32 ppm 2 >y.tar
     score --features dlib-face --save-features x.npy --save-stats x.npz x.tar
     score --features dlib-face --json --save-features y.npy --ref x.npz y.tar >xy.json
     $python - <<'PY'
@@ -69,7 +69,7 @@ x, y = np.load('x.npy').astype(np.float64), np.load('y.npy').astype(np.float64)
 z = np.load('x.npz')
 assert np.allclose(z['mu'], x.mean(0), rtol=1e-12, atol=1e-14) and np.allclose(z['sigma'], np.cov(x, rowvar=False), rtol=1e-9, atol=1e-16)
 about = json.loads(z['facemill'].tobytes())
-assert z['count'] == 300 == about['count'] and about['features'] == 'dlib-face' and len(about['extractor_sha256']) == 64
+assert z['count'] == 150 == about['count'] and about['features'] == 'dlib-face' and len(about['extractor_sha256']) == 64
 want = ((x.mean(0) - y.mean(0))**2).sum() + np.trace(np.cov(x.T) + np.cov(y.T) - 2 * sqrtm(np.cov(x.T) @ np.cov(y.T)).real)
 got = json.load(open('xy.json'))['fid']
 assert abs(got - want) < 1e-6 * want, (got, want)
@@ -106,8 +106,8 @@ PY
     [ "$(value z.json 'o["fid"] < 1e-6')" = True ]
 }
 
-@test "Inception's weights: both layouts of torch.save and safetensors give the same bytes of statistics" {
-    for kind in legacy zip; do
+@test "Inception's weights: both layouts of torch.save, TensorFlow's graph and safetensors give the same bytes of statistics" {
+    for kind in legacy zip pb; do
         $python "$ROOT/tests/programs/inception_weights.py" "$ROOT/tests/reference/inception-shapes.json" $kind $kind.pth
         fid-score --quiet --inception $kind.pth --save-stats $kind.npz "$C" >$kind.txt
         grep -q "$(sha256sum <$kind.pth | cut -d' ' -f1)" $kind.txt
@@ -116,8 +116,8 @@ PY
     FACEMILL_INCEPTION=$weights fid-score --quiet --save-stats safe.npz "$C"
     $python - <<'PY'
 import numpy as np
-l, z, s = (np.load(f + '.npz') for f in ('legacy', 'zip', 'safe'))
-assert all((l[k] == z[k]).all() and (l[k] == s[k]).all() for k in ('mu', 'sigma'))
+l, z, g, s = (np.load(f + '.npz') for f in ('legacy', 'zip', 'pb', 'safe'))
+assert all((l[k] == z[k]).all() and (l[k] == s[k]).all() and (l[k] == g[k]).all() for k in ('mu', 'sigma'))
 PY
 }
 
@@ -170,7 +170,9 @@ np.savez("single.npz", mu=z["mu"].astype("f4"), sigma=z["sigma"].astype("f4"))'
     fid-score --features dlib-face --quiet --json --rejects rejects.jsonl --ref "$A" odd >odd.json 2>err || status=$?
     [ "$status" -eq 3 ]
     [ "$(value odd.json 'o["scored"]["read"], o["scored"]["count"], o["scored"]["rejected"]')" = '(6, 4, 2)' ]
-    value odd.json 'o["scored"]["pictures"]' | grep -q 'sides 40 to 300, 1 grey repeated, 1 with alpha over white'
+    value odd.json 'o["scored"]["pictures"]' | grep -q '^40x40 to 300x200, 2 of another size than the first, 1 grey repeated, 1 with alpha over white$'
+    [ "$(value odd.json '[o["scored"][k] for k in ("other_sizes", "grey", "alpha", "rotated")]')" = '[2, 1, 1, 0]' ]
+    [ "$(value odd.json 'o["scored"]["codecs"]')" = 'png 3, jpg 1' ]
     value odd.json 'o["notes"][0]' | grep -q 'differ in size'
     [ "$(wc -l <rejects.jsonl)" -eq 2 ]
     fid-score --features dlib-face --quiet --max-reject 2 --ref "$A" odd >/dev/null 2>&1
@@ -211,9 +213,13 @@ np.savez("single.npz", mu=z["mu"].astype("f4"), sigma=z["sigma"].astype("f4"))'
     fails_with 2 'second side' fid-score --features dlib-face "$A"
     fails_with 2 'none of' fid-score --metrics fid,lpips "$A" "$C"
     fails_with 2 'only one side' fid-score --ref - -
+    fails_with 2 '.second side.*|no SIDE' fid-score --features dlib-face --bootstrap 3 "$A"
+    fails_with 2 'bootstrap is for FID or KID' fid-score --features dlib-face --bootstrap 3 --metrics prdc "$A" "$C"
+    fails_with 2 'no SIDE' fid-score --ppl nowhere --ref "$A"
     fails_with 2 'needs --features inception' fid-score --features dlib-face --metrics is "$A" "$C"
     score --features dlib-face --save-stats a.npz "$A"
     fails_with 2 'has no features' fid-score --features dlib-face --metrics kid a.npz "$C"
+    fails_with 2 'has no features to resample' fid-score --features dlib-face --bootstrap 3 "$C" a.npz
     [ -z "$(ls | grep tmp- || true)" ]
 }
 

@@ -1,9 +1,11 @@
 #!/usr/bin/python3
-"""Writes FID's Inception with formula weights (tests/reference/README.md) in three kinds of file.
+"""Writes FID's Inception with formula weights (tests/reference/README.md) in four kinds of file.
 
-usage: inception_weights.py SHAPES.json safetensors|legacy|zip OUT
+usage: inception_weights.py SHAPES.json safetensors|legacy|zip|pb OUT [CHANGE]
 
-The two pickled kinds are written opcode by opcode as torch.save writes them, so that no PyTorch is needed.
+The two pickled kinds are written opcode by opcode as torch.save writes them, and the frozen TensorFlow graph field by field, so that
+neither PyTorch nor TensorFlow is needed. CHANGE, for pb: "epsilon" or "missing" makes a graph that is not FID's; "unscaled" says
+that gamma is not applied, and gives gammas that would do harm. For safetensors: "ones" makes every gamma 1.
 """
 import json
 import math
@@ -108,11 +110,88 @@ def write_zip(tensors, out):
         z.writestr("archive/version", b"3\n")
 
 
+def varint(n):
+    out = b""
+    while n >= 128:
+        out, n = out + bytes([n & 127 | 128]), n >> 7
+    return out + bytes([n])
+
+
+def message(number, body):
+    return varint(number << 3 | 2) + varint(len(body)) + body
+
+
+def node(name, op, inputs=(), **attrs):
+    """A NodeDef; an attribute is an encoded AttrValue."""
+    b = message(1, name.encode()) + message(2, op.encode()) + b"".join(message(3, i.encode()) for i in inputs)
+    for key, value in attrs.items():
+        b += message(5, message(1, key.encode()) + message(2, value))
+    return message(1, b)
+
+
+def constant(name, a):
+    dims = b"".join(message(2, b"\x08" + varint(d)) for d in a.shape)
+    kind = 1 if a.dtype == np.float32 else 3
+    tensor_proto = b"\x08" + varint(kind) + message(2, dims) + message(4, np.ascontiguousarray(a).tobytes())
+    return node(name, "Const", dtype=b"\x30" + varint(kind), value=message(8, tensor_proto))
+
+
+def scope(name):
+    """The graph's scope of a layer: blocks are numbered through, branches are towers, pairs a block in a tower."""
+    stem = ["Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"]
+    nth = lambda i: "_%d" % i if i else ""
+    if name in stem:
+        return "conv" + nth(stem.index(name))
+    block, branch = name.split(".")
+    mixed = "mixed" + nth("5b 5c 5d 6a 6b 6c 6d 6e 7a 7b 7c".split().index(block[6:]))
+    fixed = {"branch1x1": "conv", "branch3x3": "conv", "branch_pool": "tower_2/conv"}
+    if branch in fixed:
+        return mixed + "/" + fixed[branch]
+    kind, step = branch.rsplit("_", 1)
+    towers = {"branch5x5": "tower", "branch3x3dbl": "tower" if block == "Mixed_6a" else "tower_1", "branch7x7": "tower",
+              "branch7x7dbl": "tower_1", "branch3x3": "tower", "branch7x7x3": "tower_1"}
+    conv = "mixed/conv" + nth("ab".index(step[1])) if len(step) > 1 else "conv" + nth(int(step) - 1)
+    return mixed + "/" + towers[kind] + "/" + conv
+
+
+def write_pb(tensors, out, change=""):
+    out.write(node("DecodeJpeg/contents", "Placeholder") + constant("ResizeBilinear/size", np.array([299, 299], np.int32)))
+    for name, t in tensors.items():
+        layer, _, what = name.rpartition(".")
+        if what == "num_batches_tracked":
+            continue
+        if layer == "fc":
+            out.write(constant("softmax/weights", t.T) if what == "weight" else constant("softmax/biases", t))
+            continue
+        layer, _, kind = layer.rpartition(".")
+        where = scope(layer)
+        if change == "missing" and where == "mixed_7/tower_1/conv_2":
+            continue
+        if kind == "conv":
+            out.write(constant(where + "/conv2d_params", t.transpose(2, 3, 1, 0)))
+            continue
+        part = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", "running_var": "moving_variance"}[what]
+        if change == "unscaled" and part == "gamma":
+            t = t + 5
+        out.write(constant(where + "/batchnorm/" + part, t))
+        if part == "gamma":
+            epsilon = 1e-5 if change == "epsilon" else 1e-3
+            out.write(node(where + "/batchnorm", "BatchNormWithGlobalNormalization", [where + "/Conv2D"],
+                           variance_epsilon=b"\x25" + struct.pack("<f", epsilon),
+                           scale_after_normalization=b"\x28" + (b"\0" if change == "unscaled" else b"\1")))
+    out.write(message(4, b"\x08\x08"))
+
+
 def main():
-    shapes, kind, path = sys.argv[1:]
+    shapes, kind, path = sys.argv[1:4]
     tensors = {name: formula(name, shape) for name, shape in json.load(open(shapes)).items()}
     with open(path, "wb") as out:
-        {"safetensors": write_safetensors, "legacy": write_legacy, "zip": write_zip}[kind](tensors, out)
+        if sys.argv[4:] == ["ones"]:
+            tensors.update({name: np.ones_like(t) for name, t in tensors.items() if name.endswith(".bn.weight")})
+        if kind == "pb":
+            write_pb(tensors, out, *sys.argv[4:])
+        else:
+            {"safetensors": write_safetensors, "legacy": write_legacy, "zip": write_zip}[kind](tensors, out)
 
 
 if __name__ == "__main__":

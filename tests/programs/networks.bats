@@ -5,7 +5,10 @@ load lib
 PICKLES=$ROOT/tests/programs/pickles.py
 NET=$ROOT/tests/reference/stylegan2-r16.safetensors   # G and D
 COND=$ROOT/tests/reference/stylegan2-r32-cond5.safetensors
-picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise const --trunc 0.7 "${@:2}" | tar xO --wildcards '*.ppm'; }
+picture_of() { # no two failures give the same bytes
+    { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise const --trunc 0.7 "${@:2}" || echo "$1 failed: $BASHPID" >&2; } |
+        tar xO --wildcards '*.ppm' || echo "$BASHPID $RANDOM"
+}
 
 @test "NVIDIA's pickle, protocols 2 to 5, storages inline, as zip, or NumPy arrays: the same pictures" {
     need sg2-gen
@@ -35,6 +38,11 @@ picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise co
         run ! cmp -s "near-$layout" want # another mean than the reference network's made-up one
     done
     cmp near-zip near-legacy
+    $python "$PICKLES" rosinality "$NET" net.pt average=yes noise=no # as the oldest files are
+    cmp <(picture_of net.pt --noise none) <(picture_of "$NET" --noise none)
+    picture_of net.pt >other-noise
+    picture_of net.pt | cmp - other-noise
+    run ! cmp -s other-noise want
 }
 
 @test "attributes of the modules count, and those of other networks are refused" {
@@ -48,6 +56,14 @@ picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise co
     fails_with 1 'bad.pkl: .*skip' sg2-gen --network bad.pkl --seeds 1 --out x.png
     $python "$PICKLES" nvidia "$NET" bad.pkl rate=0.001
     fails_with 1 'bad.pkl: .*multiplier 0.001' sg2-gen --network bad.pkl --seeds 1 --out x.png
+    $python - "$ROOT/tests/programs" <<'PY'
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+import pickles
+open('free.pkl', 'wb').write(pickles.nvidia({'G_ema.synthesis.input.freqs': np.zeros((4, 2), 'f4')}, {}))
+PY
+    fails_with 1 'free.pkl: .*alias-free' sg2-gen --network free.pkl --seeds 1 --out x.png
 }
 
 @test "training goes on from either" {
@@ -71,7 +87,9 @@ picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise co
         status=0
         timeout -s KILL 60 /usr/bin/time -f %M -o rss sg2-gen --threads 1 --network "$f" --seeds 1 --out x.png 2>err || status=$?
         echo "$f: status $status, $(tail -n 1 rss) KB: $(cat err)"
-        [ $status -eq 1 ] && [ "$(wc -l <err)" -eq 1 ] && grep -q "^sg2-gen: $f: " err
+        [ $status -eq 1 ]
+        [ "$(wc -l <err)" -eq 1 ]
+        grep -q "^sg2-gen: $f: " err
         [ ! -e x.png ]
         case $BUILD in *san*) ;; *) [ "$(tail -n 1 rss)" -lt 200000 ] ;; esac # a sanitizer's own memory is no matter
     done

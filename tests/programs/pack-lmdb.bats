@@ -278,6 +278,110 @@ PY
     done
 }
 
+@test "a dataset zip out and in again: the same pixels and labels" {
+    mkdir p
+    for i in $(seq 0 6); do picture p/$i.png 16 16 $i; echo "$i.png $((i * 3 % 5))"; done >labels
+    pack-lmdb -q --codec png --labels labels png.lmdb p
+    pack-lmdb unpack -q --out png.zip png.lmdb
+    pack-lmdb -q --codec png again.lmdb png.zip
+    pack-lmdb unpack -q --out again.zip again.lmdb
+    cmp png.zip again.zip
+    # as a reader in Python sees it, who sorts the names
+    $python - <<'PY'
+import json, zipfile
+import numpy as np
+from PIL import Image
+z = zipfile.ZipFile('png.zip')
+assert z.testzip() is None
+names = ['00000/img%08d.png' % i for i in range(7)]
+assert z.namelist() == names + ['dataset.json'] and all(i.compress_type == zipfile.ZIP_STORED for i in z.infolist())
+assert json.load(z.open('dataset.json'))['labels'] == [[n, i * 3 % 5] for i, n in enumerate(names)]
+for i, n in enumerate(names):
+    assert (np.asarray(Image.open(z.open(n))) == np.asarray(Image.open('p/%d.png' % i))).all(), n
+PY
+    # from JPEG and raw stores the pixels that the store has; one of several sizes; grey; no labels
+    pack-lmdb -q --labels none --size 16,8 jpg.lmdb p
+    pack-lmdb unpack -q --size 8 --out jpg.zip jpg.lmdb -j 3
+    pack-lmdb unpack -q --size 8 --limit 5 --out five.zip jpg.lmdb
+    pack-lmdb -q --labels none --codec raw --channels 1 grey.lmdb p
+    pack-lmdb unpack -q --out grey.zip grey.lmdb
+    $python - <<'PY'
+import io, json, lmdb, zipfile
+import numpy as np
+from PIL import Image
+for name, key, n in (('jpg', '8-%05d', 7), ('five', '8-%05d', 5), ('grey', '16-%05d', 7)):
+    z = zipfile.ZipFile(name + '.zip')
+    assert json.load(z.open('dataset.json')) == {'labels': None} and len(z.namelist()) == n + 1
+    with lmdb.open(name.replace('five', 'jpg') + '.lmdb', readonly=True, lock=False) as env, env.begin() as t:
+        for i in range(n):
+            want = np.asarray(Image.open(io.BytesIO(t.get((key % i).encode())))).astype(int)
+            got = np.asarray(Image.open(z.open('00000/img%08d.png' % i))).astype(int)
+            assert got.shape == want.shape and abs(got - want).max() <= (name != 'grey'), (name, i)
+PY
+    samples 1002 8 8 | pack-lmdb -q many.lmdb
+    pack-lmdb unpack -q --out many.zip many.lmdb
+    $python -c '
+import json, zipfile
+z = zipfile.ZipFile("many.zip")
+assert z.namelist()[999:1002] == ["00000/img00000999.png", "00001/img00001000.png", "00001/img00001001.png"]
+assert json.load(z.open("dataset.json"))["labels"][1001] == ["00001/img00001001.png", 1001 % 3]'
+    fails_with 1 'there is such a file' pack-lmdb unpack --out many.zip many.lmdb
+    pack-lmdb unpack -q --force --limit 1 --out many.zip many.lmdb
+    samples 2 16 8 | pack-lmdb -q wide.lmdb
+    fails_with 1 'square pictures' pack-lmdb unpack --out wide.zip wide.lmdb
+    fails_with 1 'make absent/x.zip' pack-lmdb unpack --out absent/x.zip many.lmdb
+    fails_with 2 'with --out FILE.zip only' pack-lmdb unpack --force --out new many.lmdb
+    [ ! -e wide.zip ]
+    [ "$(ls | grep -c tmp)" = 0 ]
+}
+
+@test "other stores as input: several sizes as prepare_data writes them, and ours" {
+    $python - <<'PY'
+import io, lmdb
+import numpy as np
+from PIL import Image
+rng = np.random.RandomState(1)
+with lmdb.open('f.lmdb', map_size=1 << 24) as env, env.begin(write=True) as t:
+    for i in range(5):
+        im = Image.fromarray(rng.randint(0, 256, (8, 8, 3)).astype('u1')).resize((64, 64), Image.LANCZOS)
+        for size in (16, 32, 64):
+            b = io.BytesIO()
+            im.resize((size, size), Image.LANCZOS).save(b, format='jpeg', quality=100)
+            t.put(f'{size}-{str(i).zfill(5)}'.encode('utf-8'), b.getvalue())
+    t.put('length'.encode('utf-8'), str(5).encode('utf-8'))
+PY
+    cp f.lmdb/data.mdb before
+    pack-lmdb merge -q all.lmdb f.lmdb # all sizes, byte for byte
+    pack-lmdb check -q all.lmdb
+    pack-lmdb ls all.lmdb | grep -q '5 samples of 64x64, 32x32, 16x16'
+    pack-lmdb -q --codec png --size 64,16 n.lmdb f.lmdb # anew, from the largest
+    pack-lmdb check -q n.lmdb
+    pack-lmdb -q same.lmdb f.lmdb/data.mdb
+    cmp before f.lmdb/data.mdb
+    $python - <<'PY'
+import io, lmdb
+import numpy as np
+from PIL import Image
+f, a, n, s = (lmdb.open(x, readonly=True, lock=False).begin() for x in ('f.lmdb', 'all.lmdb', 'n.lmdb', 'same.lmdb'))
+for i in range(5):
+    for size in (16, 32, 64):
+        assert f.get(b'%d-%05d' % (size, i)) == a.get(b'%d-%05d' % (size, i))
+    want, got = (np.asarray(Image.open(io.BytesIO(t.get(b'64-%05d' % i)))).astype(int) for t in (f, n))
+    assert abs(want - got).max() <= 1
+    assert s.get(b'64-%05d' % i) == f.get(b'64-%05d' % i) and n.get(b'key-%05d' % i) == b'%05d' % i
+PY
+    # labels and keys of our own go along; stores and streams mix
+    samples 4 16 16 | pack-lmdb -q --codec png own.lmdb
+    samples 3 16 16 ppm 9 >more.tar
+    pack-lmdb -q --codec png --size 16 both.lmdb own.lmdb more.tar
+    [ "$(length both.lmdb)" -eq 7 ]
+    with_store both.lmdb 'assert [get("label-%05d" % i) for i in range(7)] == [b"0", b"1", b"2", b"0", b"0", b"1", b"2"]'
+    fails_with 1 'cannot be its own input' pack-lmdb --append own.lmdb own.lmdb
+    mkdir broken && head -c 5000 own.lmdb/data.mdb >broken/data.mdb
+    fails_with 1 'broken: truncated' pack-lmdb -q x.lmdb broken
+    [ ! -e x.lmdb ]
+}
+
 @test "stores of other programs are read, not written to" {
     $python -c '
 import lmdb, io, numpy as np

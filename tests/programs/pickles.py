@@ -2,7 +2,7 @@
 no PyTorch take part, so that what the reader accepts is a layout and not what one version of a library happens to write.
 
     pickles.py nvidia FILE OUT [protocol=2..5] [storage=inline|zip|numpy] [clamp=X] [rate=X] [architecture=NAME]
-    pickles.py rosinality FILE OUT [layout=zip|legacy] [average=yes|no]
+    pickles.py rosinality FILE OUT [layout=zip|legacy] [average=yes|no] [noise=yes|no]
     pickles.py hostile FOLDER            one file for each trick
     pickles.py tensors FILE              prints "NAME SHAPE SHA-256" of each float32 tensor of a safetensors or .npz file, by name
 
@@ -197,10 +197,10 @@ def legacy(value, data):
 def zipped(value, data):
     out = io.BytesIO()
     with zipfile.ZipFile(out, 'w', zipfile.ZIP_STORED) as z:
-        z.writestr('archive/data.pkl', Pickle(2).dump(value))
+        z.writestr(zipfile.ZipInfo('archive/data.pkl'), Pickle(2).dump(value))
         for k, a in data.items():
-            z.writestr('archive/data/' + k, a.astype('<f4').tobytes())
-        z.writestr('archive/version', '3\n')
+            z.writestr(zipfile.ZipInfo('archive/data/' + k), a.astype('<f4').tobytes())
+        z.writestr(zipfile.ZipInfo('archive/version'), '3\n')
     return out.getvalue()
 
 
@@ -309,7 +309,7 @@ def rosinality(tensors, options):
             out[where + '.noise.weight'] = a.reshape(1)
         elif what.startswith('affine'):
             out[where + '.conv.modulation.' + part[4]] = a
-        elif what == 'noise_const':
+        elif what == 'noise_const' and options.get('noise') != 'no':
             out['noises.noise_%d' % (2 * level + (part[2] == 'conv1') + 1 if level >= 0 else 0)] = a[None, None]
         elif part[2] == 'resample_filter' and level >= 0:
             out['to_rgbs.%d.upsample.kernel' % level] = a * 4
@@ -358,7 +358,7 @@ def hostile():
     def in_zip(pickle):
         out = io.BytesIO()
         with zipfile.ZipFile(out, 'w', zipfile.ZIP_STORED) as z:
-            z.writestr('archive/data.pkl', pickle)
+            z.writestr(zipfile.ZipInfo('archive/data.pkl'), pickle)
         return out.getvalue()
 
     system = b'cos\nsystem\nX\4\0\0\0true\x85R.'

@@ -5,7 +5,10 @@ PICKLES=$ROOT/tests/programs/pickles.py
 NET=$ROOT/tests/reference/stylegan2-r16.safetensors   # G and D, 16x16
 COND=$ROOT/tests/reference/stylegan2-r32-cond5.safetensors
 convert() { sg2-convert --quiet "$@" 2>stderr.txt || { cat stderr.txt && return 1; }; }
-picture_of() { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise const --trunc 0.7 "${@:2}" | tar xO --wildcards '*.ppm'; }
+picture_of() { # no two failures give the same bytes
+    { sg2-gen --quiet --threads 1 --network "$1" --seeds 1-4 --noise const --trunc 0.7 "${@:2}" || echo "$1 failed: $BASHPID" >&2; } |
+        tar xO --wildcards '*.ppm' || echo "$BASHPID $RANDOM"
+}
 tensors_of() { $python "$PICKLES" tensors "$1" | grep -v '^config '; }
 
 @test "the table names every tensor, and the network" {
@@ -34,7 +37,8 @@ assert t["D.b4.out.bias"]["shape"] == [1]'
     convert net.pkl pkl.safetensors
     # a .pkl has G besides G_ema, and its noise strengths are scalars
     grep -v ' G\.' <(tensors_of pkl.safetensors) | grep -v '^G\.' | cmp - want.txt
-    convert net.pkl net.npz && grep -v '^G\.' <(tensors_of net.npz) | cmp - want.txt
+    convert net.pkl net.npz
+    grep -v '^G\.' <(tensors_of net.npz) | cmp - want.txt
     convert net.pkl net.pt
     picture_of net.pt | cmp - want
     convert net.pt back.safetensors
@@ -47,8 +51,10 @@ assert t["D.b4.out.bias"]["shape"] == [1]'
     convert --only-ema net.pkl ema.safetensors
     tensors_of ema.safetensors | cmp - <(grep '^G_ema\.' want.txt)
     # the same bytes every time
-    convert --force net.pkl again.pt && cmp again.pt net.pt
-    convert --force net.pkl again.npz && cmp again.npz net.npz
+    convert --force net.pkl again.pt
+    cmp again.pt net.pt
+    convert --force net.pkl again.npz
+    cmp again.npz net.npz
 }
 
 @test "16-bit numbers" {
@@ -117,12 +123,17 @@ assert d.max() <= 1 and (d > 0).mean() <= float(sys.argv[1]), (d.max(), (d > 0).
 
 onnx_models() { # ENGINE PYTHON
     $python -c 'import numpy as np; np.save("z.npy", np.concatenate([np.random.RandomState(s).randn(1, 32) for s in (1, 2, 3, 4)]).astype("f4"))'
-    convert --force "$NET" model.onnx && same_as_onnx "$NET" "" "$@" 0.7
-    convert --force --trunc 0.7 "$NET" model.onnx && same_as_onnx "$NET" "" "$@"
-    convert --force --trunc 0.7 --dtype f16 "$NET" model.onnx && same_as_onnx "$NET" "" "$@" "" 0.05
-    convert --force "$COND" model.onnx && same_as_onnx "$COND" 3 "$@" 0.7
+    convert --force "$NET" model.onnx
+    same_as_onnx "$NET" "" "$@" 0.7
+    convert --force --trunc 0.7 "$NET" model.onnx
+    same_as_onnx "$NET" "" "$@"
+    convert --force --trunc 0.7 --dtype f16 "$NET" model.onnx
+    same_as_onnx "$NET" "" "$@" "" 0.05
+    convert --force "$COND" model.onnx
+    same_as_onnx "$COND" 3 "$@" 0.7
     $python "$PICKLES" nvidia "$NET" tight.pkl clamp=0.25
-    convert --force tight.pkl model.onnx && same_as_onnx tight.pkl "" "$@" 0.7
+    convert --force tight.pkl model.onnx
+    same_as_onnx tight.pkl "" "$@" 0.7
 }
 
 @test "ONNX draws the pictures of sg2-gen, computed with NumPy" {

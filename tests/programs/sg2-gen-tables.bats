@@ -125,6 +125,24 @@ PY
     $python -c 'import numpy as np; f = np.load("few.npy"); assert f.shape == (4, 6, 32); d = np.abs(f[0] - f[1]).max(1); assert (d[[0, 2, 5]] == 0).all() and (d[[1, 3, 4]] > 0).all()'
 }
 
+@test "a grid with the seed below each picture" {
+    gen --seeds 85,265,297 --grid 2x2 --label --out sheet.png
+    gen --seeds 85,265,297 >plain.tar
+    py <<'PY'
+from table import *
+sheet = load('sheet.png')
+height = sheet.shape[0] // 2
+assert sheet.shape[1] == 32 and height > 16 + 7
+for i, tile in enumerate(tiles('plain.tar')):
+    y, x = i // 2 * height, i % 2 * 16
+    assert find(sheet, tile) == [(y, x)]
+    line = sheet[y + 16:y + height, x:x + 16]
+    assert (line[0] == 255).all() and (line[-1] == 255).all() and 20 < (line < 128).all(-1).sum() < 60
+PY
+    fails_with 2 'label is for grids' sg2-gen --network "$NET" --seeds 0 --label
+    fails_with 2 'label is for grids' sg2-gen --network "$NET" --seeds 0 --label --mix 1 --out x.png
+}
+
 @test "wrong tables are refused in one line" {
     no() { fails_with 2 "$1" sg2-gen --quiet --network "$NET" --seeds 0 "${@:2}"; }
     bad() { fails_with 1 "$1" sg2-gen --quiet --network "$NET" --seeds 0 --directions d.npy --out x.png; }
@@ -139,6 +157,8 @@ PY
     no 'trunc takes' --trunc 0,,1 --out x.png
     no 'amounts takes' --directions d.npy --amounts 1e7 --out x.png
     no 'neither video nor tables' --mix 1 --grid 2x2 --out x.png
+    fails_with 1 'at most 4096 rows' sg2-gen --quiet --network "$NET" --seeds 0-4096 --trunc 0,1 --out x.png
+    fails_with 1 'over the limit' sg2-gen --quiet --network "$NET" --seeds 0-4095 --trunc 0,1 --out x.png
     bad 'd.npy: No such file'
     : >d.npy && bad 'd.npy: the file is empty'
     $python -c 'import numpy as np; np.save("d.npy", np.zeros((2, 31)))' && bad 'directions of this network are'

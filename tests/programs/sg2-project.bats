@@ -50,7 +50,7 @@ assert min(psnr) >= 30, psnr
 assert [r['key'] for r in report] == ['seed0000', 'seed0001', 'seed0002'] and [r['index'] for r in report] == [0, 1, 2]
 for p, r in zip(psnr, report):
     assert abs(p - min(r['psnr'], 78.13)) < 0.02 and r['psnr'] == r['psnr_network_noise'], (p, r)
-    assert r['distance'] == 'pixel' and r['space'] == 'w+' and r["steps"] == 1000 and r['loss']['features'] == 0
+    assert r['distance'] == 'pixel' and r['space'] == 'w+' and r["steps"] == 500 and r['loss']['features'] == 0
 f = open('w.npy', 'rb')
 first, second = np.load(f), np.load(f)
 assert first.shape == (2, 6, 24) and second.shape == (1, 6, 24) and first.dtype == np.float32

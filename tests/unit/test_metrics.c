@@ -135,6 +135,40 @@ static void frechet_is_a_distance(void **state) {
     }
 }
 
+/* More samples than dimensions, but every feature twice: the rank is half, and the distance twice that of the half. */
+static void frechet_of_doubled_features(void **state) {
+    (void)state;
+    enum { D = 24, N = 200 };
+    double *mu[4], *sigma[4];
+    for (int side = 0; side < 4; side++) {
+        int d = side < 2 ? D : 2 * D;
+        float *x = vectors(11 + side % 2, N, D), *twice = xmalloc(N * 2 * D * sizeof *twice);
+        for (int i = 0; i < N; i++)
+            for (int j = 0; j < d; j++)
+                twice[i * d + j] = x[i * D + j % D] * (side % 2 ? 1.5f : 1);
+        struct moments *m = moments_create(d);
+        mu[side] = xmalloc((size_t)d * sizeof(double));
+        sigma[side] = xmalloc((size_t)d * d * sizeof(double));
+        moments_add(m, twice, N);
+        moments_finish(m, false, mu[side], sigma[side]);
+        moments_free(m);
+        free(x);
+        free(twice);
+    }
+    struct frechet once, both;
+    struct error e;
+    assert_int_equal(frechet_distance(D, mu[0], sigma[0], N, mu[1], sigma[1], N, &once, &e), ST_OK);
+    assert_int_equal(frechet_distance(2 * D, mu[2], sigma[2], N, mu[3], sigma[3], N, &both, &e), ST_OK);
+    assert_int_equal(once.rank1, D);
+    assert_int_equal(both.rank1, D);
+    assert_int_equal(both.rank2, D);
+    close_to(both.distance, 2 * once.distance, 1e-9);
+    for (int side = 0; side < 4; side++) {
+        free(mu[side]);
+        free(sigma[side]);
+    }
+}
+
 /* ---- KID, manifold, Inception score ---- */
 
 static void kid_by_its_definition(void **state) {
@@ -272,7 +306,8 @@ static void preprocess_as_tensorflow_1(void **state) {
     for (int i = 0; i < 12; i++)
         im.data[i] = grey[i / 3];
     float *out = xmalloc(INCEPTION_SIDE * INCEPTION_SIDE * 3 * sizeof *out);
-    inception_preprocess(&im, out);
+    struct prepare p = prepare_inception(RESIZE_TF1);
+    prepare_picture(&p, &im, out);
     assert_float_equal(out[0], -1, 0);                    /* target 0 is source 0, not -0.5 */
     float at = 100 * 2.0f / 299, want = (100 * at - 128) / 128;
     assert_float_equal(out[100 * 3 + 1], want, 1e-6);     /* column 100, row 0 */
@@ -310,7 +345,8 @@ static void content_hash_sees_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(moments_match_two_passes), cmocka_unit_test(frechet_of_diagonals),
-        cmocka_unit_test(frechet_is_a_distance),    cmocka_unit_test(kid_by_its_definition),
+        cmocka_unit_test(frechet_is_a_distance),    cmocka_unit_test(frechet_of_doubled_features),
+        cmocka_unit_test(kid_by_its_definition),
         cmocka_unit_test(manifold_on_a_line),       cmocka_unit_test(inception_score_of_certainty),
         cmocka_unit_test(statistics_come_back),     cmocka_unit_test(preprocess_as_tensorflow_1),
         cmocka_unit_test(face_rectangle_is_inside), cmocka_unit_test(content_hash_sees_order),

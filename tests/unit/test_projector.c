@@ -154,6 +154,7 @@ static void test_gradients(void **unused) {
     c.noise_weight = 1; /* comparable with the rest, or float32 shows nothing else */
     c.optimise_noise = true;
     c.row_weight = 0.1;
+    c.w_first = 0; /* or gradients are those of one w */
     c.prior_weight = 0.1;
     c.discriminator = judge;
     check_gradients(c);
@@ -185,6 +186,7 @@ static void test_finds_what_is_there(void **unused) {
     for (int space = PROJECT_W; space <= PROJECT_W_PLUS; space++) {
         struct projector_config c = projector_defaults((enum projector_space)space);
         c.steps = 1000;
+        c.prior_weight = 0.001; /* this network was never trained: its w are no faces, and 12 numbers must all fit */
         c.batch = N;
         struct projector *p = create(&c);
         projector_begin(p, target, N);
@@ -208,6 +210,31 @@ static void test_finds_what_is_there(void **unused) {
         assert_memory_equal(again, found, sizeof found);
         sg2_generator_free(s);
     }
+}
+
+/* The rows of w+ are one until they are released. */
+static void test_rows_are_one_at_first(void **unused) {
+    (void)unused;
+    uint8_t target[PIXELS], own[PIXELS];
+    float ws[LATENT], w[LATENT];
+    pictures(1, 1, target);
+    struct projector_config c = projector_defaults(PROJECT_W_PLUS);
+    c.steps = 40;
+    c.w_first = 1;
+    struct projector *p = create(&c);
+    run(p, target, 1, ws, own);
+    for (int i = 0; i < LATENT; i++)
+        assert_true(ws[i] == ws[i % W_DIM]);
+    projector_free(p);
+    c = projector_defaults(PROJECT_W);
+    c.steps = 40;
+    p = create(&c);
+    run(p, target, 1, w, own);
+    float far = 0;
+    for (int i = 0; i < LATENT; i++)
+        far = fmaxf(far, fabsf(w[i] - ws[i]));
+    assert_true(far < 1e-3f); /* the search for a single w, but for rounding */
+    projector_free(p);
 }
 
 /* The same alone, in company, and run again. */
@@ -282,6 +309,8 @@ static void test_schedule(void **unused) {
     (void)unused;
     struct projector_config c = projector_defaults(PROJECT_W);
     c.steps = 200;
+    c.lr = 0.1;
+    c.w_noise = 0.05;
     struct projector *p = create(&c);
     uint8_t target[PIXELS];
     pictures(1, 1, target);
@@ -360,6 +389,7 @@ static void test_refusals(void **unused) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_gradients), cmocka_unit_test(test_schedule), cmocka_unit_test(test_w_space),
                                        cmocka_unit_test(test_finds_what_is_there), cmocka_unit_test(test_company_does_not_matter),
+                                       cmocka_unit_test(test_rows_are_one_at_first),
                                        cmocka_unit_test(test_noise_maps), cmocka_unit_test(test_refusals)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

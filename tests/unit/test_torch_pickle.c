@@ -1,4 +1,5 @@
-/* test_torch_pickle.c - files of torch.save in both layouts, and pickles that want something else. A hang ends in SIGALRM. */
+/* test_torch_pickle.c - files of torch.save in both layouts, NVIDIA's plain pickles, and pickles that want something else. A hang ends in
+ * SIGALRM. tests/programs/networks.bats has whole networks and more tricks. */
 #include <archive.h>
 #include <archive_entry.h>
 #include <setjmp.h>
@@ -177,6 +178,118 @@ static void reads_zip(void **state) {
     check_good(&b);
     bytes_free(&b);
     bytes_free(&p);
+}
+
+/* The bytes of a torch.save file of one storage of 7 numbers, as a pickle has them inside (opcode BINBYTES). */
+static void put_blob(struct bytes *b) {
+    struct bytes blob = {0};
+    RAW(&blob, preamble);
+    RAW(&blob, "\x80\x02(");
+    put_text(&blob, "storage");
+    put(&blob, "ctorch\nFloatStorage\n");
+    put_text(&blob, "94");
+    put_text(&blob, "cuda:0");
+    RAW(&blob, "K\x07NtQ.\x80\x02]");
+    put_text(&blob, "94");
+    put(&blob, "a.");
+    put_le(&blob, 7, 8);
+    bytes_append(&blob, storage1, sizeof storage1);
+    put(b, "B");
+    put_le(b, blob.size, 4);
+    bytes_append(b, blob.data, blob.size);
+    bytes_free(&blob);
+}
+
+/* {"G_ema": a Generator with parameter w, buffer a (a NumPy array in Fortran order), module m with gain = numpy.float64(1.5)} */
+static struct bytes plain_file(void) {
+    struct bytes b = {0};
+    RAW(&b, "\x80\x04}");
+    put_text(&b, "G_ema");
+    put(&b, "ctorch_utils.persistence\n_reconstruct_persistent_obj\n(}(");
+    put_text(&b, "module_src");
+    put_text(&b, "import os; os.system('true')");
+    put_text(&b, "class_name");
+    put_text(&b, "Generator");
+    put_text(&b, "state");
+    put(&b, "}(");
+    put_text(&b, "_parameters");
+    put(&b, "ccollections\nOrderedDict\n)R");
+    put_text(&b, "w");
+    put(&b, "ctorch._utils\n_rebuild_parameter\n(ctorch._utils\n_rebuild_tensor_v2\n(ctorch.storage\n_load_from_bytes\n");
+    put_blob(&b);
+    RAW(&b, "\x85RK\x01K\x02K\x03\x86K\x03K\x01\x86\x89" "ccollections\nOrderedDict\n)RtR\x88" "ccollections\nOrderedDict\n)RtRs");
+    put_text(&b, "_buffers");
+    put(&b, "}(");
+    put_text(&b, "none");
+    put(&b, "N");
+    put_text(&b, "a");
+    RAW(&b, "cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\0\x85" "C\x01" "btR(K\x01K\x02K\x03\x86" "cnumpy\ndtype\n(");
+    put_text(&b, "f4");
+    put(&b, "\x89\x88tR(K\x03");
+    put_text(&b, "<");
+    put(&b, "NNNtb\x88" "C\x18");
+    bytes_append(&b, (float[]){1, 4, 2, 5, 3, 6}, 24);
+    put(&b, "tbu");
+    put_text(&b, "_modules");
+    put(&b, "}");
+    put_text(&b, "m");
+    put(&b, "ctorch_utils.persistence\n_reconstruct_persistent_obj\n}(");
+    put_text(&b, "class_name");
+    put_text(&b, "Layer");
+    put_text(&b, "state");
+    put(&b, "}(");
+    put_text(&b, "gain");
+    put(&b, "cnumpy._core.multiarray\nscalar\ncnumpy\ndtype\n");
+    put_text(&b, "f8");
+    put(&b, "\x89\x88\x87R" "C\x08");
+    bytes_append(&b, &(double){1.5}, 8);
+    put(&b, "\x86R");
+    put_text(&b, "kwargs");
+    put(&b, "cdnnlib.util\nEasyDict\n)\x81");
+    put_text(&b, "set");
+    put(&b, "\x8f(K\x01K\x02\x90s");
+    put(&b, "uu\x85Rs");
+    put(&b, "uutRs.");
+    return b;
+}
+
+static void reads_plain(void **state) {
+    (void)state;
+    struct bytes b = plain_file();
+    struct torch_file *f;
+    struct error e = {""};
+    assert_true(torch_detect(b.data, b.size));
+    if (torch_parse(&f, b.data, b.size, "good.pkl", &e) != ST_OK)
+        fail_msg("%s", e.text);
+    assert_int_equal(torch_count(f), 2);
+    const struct st_tensor *w = torch_find(f, "G_ema.w"), *a = torch_find(f, "G_ema.a");
+    float got[6];
+    assert_true(w && a && w->ndim == 2 && w->dim[1] == 3 && a->dim[0] == 2 && a->dim[1] == 3);
+    st_to_f32(w, got);
+    for (int i = 0; i < 6; i++)
+        assert_float_equal(got[i], i + 1, 0);
+    st_to_f32(a, got); /* 1 4 2 5 3 6 by columns */
+    for (int i = 0; i < 6; i++)
+        assert_float_equal(got[i], i + 1, 0);
+    const struct torch_value *g = torch_module(torch_root(f), "G_ema"), *m = torch_module(torch_root(f), "G_ema.m");
+    assert_true(g && m && torch_module(g, "m") == m && torch_module(g, "") == g);
+    assert_null(torch_module(g, "w"));
+    assert_null(torch_module(g, "absent.m"));
+    assert_string_equal(g->text, "Generator");
+    assert_float_equal(torch_item(m, "gain")->number, 1.5, 0);
+    const struct torch_value *set = torch_item(torch_item(m, "kwargs"), "set");
+    assert_true(set && set->type == TORCH_LIST && set->n == 2);
+    torch_close(f);
+    for (size_t n = 0; n < b.size; n++) { /* every truncation is refused */
+        uint8_t *exact = xmalloc(n + 1);
+        memcpy(exact, b.data, n);
+        exact = xrealloc(exact, n ? n : 1);
+        assert_int_equal(torch_parse(&f, exact, n, "cut", &e), ST_BAD);
+        free(exact);
+    }
+    /* a safetensors file may begin with the bytes of PROTO 3: a header of 0x380 bytes */
+    assert_false(torch_detect("\x80\x03\0\0\0\0\0\0{\"a\":{\"", 16));
+    bytes_free(&b);
 }
 
 /* ---- bad files: every one must be refused, with a word about why ---- */
@@ -369,6 +482,7 @@ int main(void) {
     alarm(120);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reads_legacy),          cmocka_unit_test(reads_zip),
+        cmocka_unit_test(reads_plain),
         cmocka_unit_test(refuses_code),          cmocka_unit_test(refuses_nonsense),
         cmocka_unit_test(refuses_bombs),         cmocka_unit_test(refuses_lying_tensors),
         cmocka_unit_test(refuses_every_truncation), cmocka_unit_test(refuses_inflation),
