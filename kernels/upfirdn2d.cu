@@ -178,30 +178,26 @@ template <int UP, int DOWN> struct strip {
 #define STRIP_THREADS 128
 #define STRIP_LANES 16 /* 16-byte groups of channels that neighbouring threads take: then come neighbouring columns, which share pixels */
 
-/* across[j] * down[i] = tap (i,j), exactly? The pivot is the smallest, so that ratios are exact (1, 3, 3, 1). */
-struct strip_taps {
-    float tap[16], down[4], across[4];
-    bool separable;
-};
-__device__ static void strip_separate(strip_taps *t, const float *f, const fir_args &a) {
-    if (threadIdx.x < 16)
-        t->tap[threadIdx.x] = f[a.flip ? threadIdx.x : 15 - threadIdx.x];
-    __syncthreads();
-    if (threadIdx.x == 0) {
-        int pivot = -1;
-        for (int k = 0; k < 16; k++)
-            if (t->tap[k] != 0 && (pivot < 0 || fabsf(t->tap[k]) < fabsf(t->tap[pivot])))
-                pivot = k;
-        bool all = pivot >= 0;
-        for (int k = 0; k < 4; k++) {
-            t->across[k] = all ? t->tap[pivot / 4 * 4 + k] : 0;
-            t->down[k] = all ? t->tap[k * 4 + pivot % 4] / t->tap[pivot] : 0;
-        }
-        for (int k = 0; k < 16; k++)
-            all = all && __fmul_rn(t->down[k / 4], t->across[k % 4]) == t->tap[k];
-        t->separable = all;
+/* across[j] * down[i] = tap (i,j), exactly? The pivot is the smallest, so that ratios are exact (1, 3, 3, 1). Every warp finds out for
+ * itself, two of its threads a tap: nobody waits for a block. */
+__device__ static __forceinline__ bool strip_separate(float (&down)[4], float (&across)[4], const float *f, const fir_args &a) {
+    const unsigned all = 0xffffffffu;
+    const int k = threadIdx.x % 16;
+    float tap = f[a.flip ? k : 15 - k], least = tap != 0 ? fabsf(tap) : INFINITY;
+    int pivot = k;
+#pragma unroll
+    for (int o = 8; o; o >>= 1) {
+        float other = __shfl_xor_sync(all, least, o);
+        int at = __shfl_xor_sync(all, pivot, o);
+        if (other < least || (other == least && at < pivot))
+            least = other, pivot = at;
     }
-    __syncthreads();
+    float row = __shfl_sync(all, tap, pivot / 4 * 4 + k % 4), column = __shfl_sync(all, tap, k / 4 * 4 + pivot % 4) / __shfl_sync(all, tap, pivot);
+    bool separable = __all_sync(all, least < INFINITY && __fmul_rn(column, row) == tap);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        down[i] = a.gain * __shfl_sync(all, column, 4 * i), across[i] = __shfl_sync(all, row, i);
+    return separable;
 }
 
 /* 16 bytes as floats and back; 16-bit pairs by one instruction each. */
@@ -268,7 +264,7 @@ __device__ static __forceinline__ void strip_across(float (&to)[S::COLUMNS][V], 
 }
 
 /* Outputs of a filter that is no product: slow, and rare. */
-template <typename T, int V> __device__ __noinline__ static void strip_any(const T *x, T *y, const strip_taps *t, int p0, int p1, int q0, int q1, int up, int down, const fir_args &a) {
+template <typename T, int V> __device__ __noinline__ static void strip_any(const T *x, T *y, const float *f, int p0, int p1, int q0, int q1, int up, int down, const fir_args &a) {
     for (int p = p0; p < p1; p++)
         for (int q = q0; q < q1; q++) {
             float sum[V] = {0};
@@ -279,7 +275,7 @@ template <typename T, int V> __device__ __noinline__ static void strip_any(const
                 lanes<T, V> in = load<T, V>(x + ((int64_t)(h / up) * a.W + w / up) * a.C);
 #pragma unroll
                 for (int v = 0; v < V; v++)
-                    sum[v] = fmaf(a.gain * t->tap[k], to_float(in.x[v]), sum[v]);
+                    sum[v] = fmaf(a.gain * f[a.flip ? k : 15 - k], to_float(in.x[v]), sum[v]);
             }
             lanes<T, V> out;
 #pragma unroll
@@ -294,8 +290,8 @@ template <typename T, int UP, int DOWN>
 __global__ static void __launch_bounds__(STRIP_THREADS, 4) fir_strip(const T *x, const float *f, T *y, const __grid_constant__ fir_args a, int rows, int group, int64_t threads) {
     typedef strip<UP, DOWN> S;
     const int V = 16 / sizeof(T);
-    __shared__ strip_taps taps;
-    strip_separate(&taps, f, a);
+    float down[4], horizontal[4];
+    const bool separable = strip_separate(down, horizontal, f, a);
     int64_t i = (int64_t)blockIdx.x * STRIP_THREADS + threadIdx.x;
     if (i >= threads)
         return;
@@ -309,14 +305,10 @@ __global__ static void __launch_bounds__(STRIP_THREADS, 4) fir_strip(const T *x,
     int q0 = across * S::COLUMNS, left = (q0 * DOWN - a.pad_x) / UP, h = (p0 * DOWN - a.pad_y) / UP; /* exact */
     x += (int64_t)n * a.H * a.W * a.C + c;
     y += (int64_t)n * a.P * a.Q * a.C + c;
-    if (!taps.separable) {
-        strip_any<T, V>(x, y, &taps, p0, p1, q0, q0 + S::COLUMNS < a.Q ? q0 + S::COLUMNS : a.Q, UP, DOWN, a);
+    if (!separable) {
+        strip_any<T, V>(x, y, f, p0, p1, q0, q0 + S::COLUMNS < a.Q ? q0 + S::COLUMNS : a.Q, UP, DOWN, a);
         return;
     }
-    float down[4], horizontal[4];
-#pragma unroll
-    for (int k = 0; k < 4; k++)
-        down[k] = a.gain * taps.down[k], horizontal[k] = taps.across[k];
     unsigned inside = 0;
 #pragma unroll
     for (int s = 0; s < S::READS; s++)
