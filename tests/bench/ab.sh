@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # ab.sh - new CUDA kernels against the old ones on a GPU machine: right, then faster.
 #
-#   tests/bench/ab.sh pack FOLDER       where things are built: programs, plugin, the libraries a bare machine lacks, reference files
-#   tests/bench/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train gen fp32 large (default: the first four)
+#   tests/bench/ab.sh pack FOLDER       where things are built: programs, plugin, the libraries a bare machine lacks, reference files;
+#                                       and FOLDER.tar.xz, 50 MB, to carry
+#   FOLDER/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train gen fp32 large (default: the first four)
 #
 # Switches, read by the plugin: FACEMILL_CUDA_FIR=tiles, FACEMILL_CUDA_CONV=plain|all, FACEMILL_CUDA_F32=split|nhwc|nchw, FACEMILL_NO_SUMS=1.
 # Logs go to $OUT (default: FOLDER/out). Choosing convolutions' algorithms is the longest part: the cache of choices is kept there too.
 set -euo pipefail
-cd "$(dirname "$0")/../.."
 command=${1:?pack or run} to=${2:?a folder}
 shift 2
 
 pack() {
+    mkdir -p "$to"
+    to=$(cd "$to" && pwd)
+    cd "$(dirname "$0")/../.."
     make -j"${JOBS:-2}" build/lib/facemill-cuda.so build/bench/bench_cuda build/bench/bench_launches build/bin/sg2-gen build/tests/test_device \
         build/tests/test_fused build/tests/check-reference
     mkdir -p "$to"/{bin,lib,libs,reference}
@@ -19,17 +22,19 @@ pack() {
     cp build/lib/facemill-cuda.so "$to/lib"
     cp tests/reference/{ops,stylegan2-r16,stylegan2-r32-cond5,augment-r32}.safetensors examples/faces-128.safetensors "$to/reference"
     strip "$to"/bin/* "$to"/lib/*
-    # all but the C library itself, which the machine's loader and driver come with
-    ldd "$to"/bin/* | awk '$3 ~ /^\// {print $3}' | sort -u | grep -vE '/(libc|libm|libdl|libpthread|librt|ld-linux[^/]*)\.so' | xargs -I{} cp -L {} "$to/libs"
+    # all but the C and C++ libraries, which the machine has and of which CUDA's may want newer ones
+    ldd "$to"/bin/* | awk '$3 ~ /^\// {print $3}' | sort -u | grep -vE '/(libc|libm|libdl|libpthread|librt|libstdc\+\+|libgcc_s|ld-linux[^/]*)\.so' | xargs -I{} cp -L {} "$to/libs"
     strip "$to"/libs/* 2>/dev/null || true
     cp tests/bench/ab.sh "$to"
-    du -sh "$to"
+    tar cf - -C "$(dirname "$to")" "$(basename "$to")" | xz -2 -T0 >"$to.tar.xz"
+    ls -l "$to.tar.xz"
 }
 
 run() {
-    local steps=${*:-check launches train gen} out=${OUT:-$to/out} failed=0
     to=$(cd "$to" && pwd)
+    local steps=${*:-check launches train gen} out=${OUT:-$to/out} failed=0
     mkdir -p "$out"
+    out=$(cd "$out" && pwd)
     export LD_LIBRARY_PATH=$to/libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} XDG_CACHE_HOME=$out/cache FACEMILL_PLUGIN=$to/lib/facemill-cuda.so
     export OMP_WAIT_POLICY=passive FACEMILL_CHECK_DEVICE=cuda
     quietly() { # NAME COMMAND...: its last line, all of it in the log
@@ -42,7 +47,7 @@ run() {
     beside() { # old and new times of bench_launches by line
         echo "$1: old ms, new ms, new over old, error of the new"
         awk 'NR == FNR {old[substr($0, 1, 30)] = $(NF - ($NF == "WRONG") - 2); next} FNR > 1 {w = $NF == "WRONG"; k = substr($0, 1, 30);
-            n = $(NF - w - 2); printf "  %s %9s %9s %6.2f %9s%s\n", k, old[k], n, old[k] > 0 ? n / old[k] : 0, $(NF - w - 3), w ? "  WRONG" : ""}' "$2" "$3"
+            n = $(NF - w - 2); printf "  %s %9s %9s %6.2f %9s%s\n", k, old[k], n, (old[k] > 0 ? n / old[k] : 0), $(NF - w - 3), (w ? "  WRONG" : "")}' "$2" "$3"
     }
     step() { case " $steps " in *" $1 "*) return 0 ;; *) return 1 ;; esac }
     cd "$to"
@@ -57,7 +62,7 @@ run() {
         beside 'FIR filters' "$out/fir-old.log" "$out/fir-new.log"
         FACEMILL_CUDA_CONV=plain quietly conv-old bin/bench_launches bf16
         FACEMILL_CUDA_CONV_TALK=1 quietly conv-new bin/bench_launches bf16
-        grep -v '^cuDNN:' "$out/conv-new.log" >"$out/conv-new.table"
+        grep -v "^cuDNN:" "$out/conv-new.log" >"$out/conv-new.table" || true
         beside 'Convolutions in bfloat16' "$out/conv-old.log" "$out/conv-new.table"
         quietly sample bin/bench_launches sample
     fi
@@ -66,15 +71,15 @@ run() {
         FACEMILL_NO_SUMS=1 FACEMILL_CUDA_CONV=plain quietly train-fir bin/bench_cuda train-128
         FACEMILL_CUDA_CONV=plain quietly train-fir-sums bin/bench_cuda train-128
         quietly train-new env FACEMILL_BENCH_PROFILE=1 bin/bench_cuda train-128
-        grep -hE '^train-128|every|^    phases' "$out"/train-{old,fir,fir-sums,new}.log
+        grep -hE '^train-128|every|^    phases' "$out"/train-{old,fir,fir-sums,new}.log || true
     fi
     if step gen; then
         quietly generate bin/bench_cuda generate-128-b32 generate-128-b1
-        grep '^generate' "$out/generate.log"
+        grep '^generate' "$out/generate.log" || true
         bin/sg2-gen --network reference/faces-128.safetensors --seeds 0-63 --quiet >/dev/null # remembers its choices
         local start=$(date +%s%N)
         bin/sg2-gen --network reference/faces-128.safetensors --seeds 0-49999 --quiet | cat >/dev/null
-        echo "50000 pictures into a pipe: $((50000 * 1000 / (($(date +%s%N) - start) / 1000000))) a second, the start included"
+        echo "50000 pictures into a pipe: $((50000 * 1000 / (($(date +%s%N) - start) / 1000000 + 1))) a second, the start included"
     fi
     if step fp32; then
         for m in nhwc nchw split; do
@@ -83,11 +88,11 @@ run() {
         beside 'float32, nhwc and split' "$out/launches-f32-nhwc.log" "$out/launches-f32-split.log"
         beside 'float32, nchw and split' "$out/launches-f32-nchw.log" "$out/launches-f32-split.log"
         quietly train-fp32-split bin/bench_cuda train-128-fp32
-        grep -hE '^train-128|every' "$out/train-fp32-split.log"
+        grep -hE '^train-128|every' "$out/train-fp32-split.log" || true
     fi
     if step large; then
         quietly train-large bin/bench_cuda train-128-b64 train-256
-        grep -hE '^train|every|phases' "$out/train-large.log"
+        grep -hE '^train|every|phases' "$out/train-large.log" || true
     fi
     return $failed
 }
