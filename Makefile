@@ -160,7 +160,7 @@ bench:
 	$(SUB) -j$(JOBS) bench-programs
 	@PATH="$(CURDIR)/$(BUILD)/bin:$(CURDIR)/$(BUILD)/bench:$$PATH" tests/bench/bench.sh '$(PHOTOS)'
 # Training and generation on a GPU; rows by name with BENCH_ROWS='train-1024-stylegan2 ...'
-bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda
+bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda $(BUILD)/bin/sg2-gen $(BUILD)/bin/sg2-train $(BUILD)/bin/pack-lmdb
 	@$(BUILD)/bench/bench_cuda --json $(BUILD)/bench-cuda.json $(BENCH_ROWS)
 	@echo 'as JSON: $(BUILD)/bench-cuda.json'
 

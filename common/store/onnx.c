@@ -413,7 +413,8 @@ static void put_value(struct bytes *graph, int field, const char *label, enum on
 enum status onnx_write_generator(const char *path, const struct sg2_config *c, const struct st_entry *t, int n, const char *prefix, float psi,
                                  bool half, const char *producer, struct error *e) {
     struct model m = {.c = c, .t = t, .n = n, .prefix = prefix, .half = half, .e = e};
-    struct bytes graph = {0}, model = {0}, opset = {0}, node = {0};
+    struct bytes graph = {0}, model = {0}, opset = {0}, node = {0}, property = {0};
+    char *config = sg2_config_json(c);
     constant_scalar(&m, tiny.text, 1e-8f);
     constant_scalar(&m, root2.text, sqrtf(2));
     if (!isnan(psi))
@@ -443,6 +444,10 @@ enum status onnx_write_generator(const char *path, const struct sg2_config *c, c
     put_message(&model, 7, &graph);
     put_int(&opset, 2, ONNX_OPSET);
     put_message(&model, 8, &opset);
+    put_text(&property, 1, "config");
+    put_text(&property, 2, config);
+    put_message(&model, 14, &property);
+    free(config);
     enum status st = m.st == ST_OK ? file_write_atomic(path, model.data, model.size, e) : st_prefix(m.st, e, "%s", path);
     bytes_free(&model);
     bytes_free(&m.nodes);

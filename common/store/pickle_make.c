@@ -331,9 +331,12 @@ static struct torch_value *make_from_buffer(struct pickle *p, const struct torch
 
 /* (type, bytes) -> a number */
 static struct torch_value *make_scalar(struct pickle *p, const struct torch_value *a) {
-    if (a->n != 2 || !is(a, 0, PICKLE_DTYPE) || !is(a, 1, TORCH_BYTES) || a->item[0]->integer < 0 ||
-        a->item[1]->n != dtype_size((enum dtype)a->item[0]->integer))
+    if (a->n != 2 || !is(a, 0, PICKLE_DTYPE) || !is(a, 1, TORCH_BYTES))
         return no(p, "a NumPy number's description is not (type, bytes)");
+    if (a->item[0]->integer < 0) /* of a type that no tensor has: a short text, a small integer */
+        return pickle_make(p, TORCH_NONE);
+    if (a->item[1]->n != dtype_size((enum dtype)a->item[0]->integer))
+        return no(p, "a NumPy number of another size than its type");
     enum dtype dtype = (enum dtype)a->item[0]->integer;
     struct torch_value *v = pickle_make(p, dtype == DT_F32 || dtype == DT_F16 || dtype == DT_F64 ? TORCH_FLOAT : TORCH_INT);
     union {

@@ -194,13 +194,13 @@ void sg2_generate_begin(struct sg2_generator *s, const struct sg2_latents *l, ui
     for (int64_t first = 0; first < l->n; first += s->o.batch) {
         sg2_generate_end(s); /* the run before */
         s->queued = batch_at(s, l, first);
-        s->queued_out = out + first * s->pixels;
+        s->queued_out = out ? out + first * s->pixels : NULL;
         draw(s, l, first, s->queued);
     }
 }
 
 void sg2_generate_end(struct sg2_generator *s) {
-    if (s->queued)
+    if (s->queued && s->queued_out)
         buffer_read(s->bytes, 0, s->queued_out, s->queued * s->pixels);
     s->queued = 0;
 }

@@ -47,7 +47,7 @@ enum status sg2_generator_create(struct sg2_generator **gen, struct device *d, s
 void sg2_generator_free(struct sg2_generator *gen); /* NULL is fine */
 void sg2_generator_refresh(struct sg2_generator *gen);
 
-/* u8 [n,res,res,C], rows top to bottom, channels interleaved. */
+/* u8 [n,res,res,C], rows top to bottom, channels interleaved. out NULL: drawn and left on the device (benchmarks). */
 void sg2_generate(struct sg2_generator *gen, const struct sg2_latents *l, uint8_t *out);
 /* The same in two steps, between which the caller has other work while a GPU draws: begin queues the last run (of more pictures than a run
  * makes, the runs before are waited for) and has no more need of the latents; end waits until `out` is whole. In between nothing else is

@@ -325,6 +325,7 @@ static void refuses_code(void **state) {
     REFUSED("\x80\x03" "ctorch.storage\n_load_from_bytes\nK\x01\x85R.", "of one storage");
     REFUSED("\x80\x02" "c_codecs\nencode\nX\1\0\0\0xX\5\0\0\0rot13\x86R.", "latin1");
     REFUSED("\x80\x02" "cnumpy\nndarray\n)R.", "numpy.ndarray");
+    REFUSED("\x80\x03" "cnumpy.core.multiarray\nscalar\ncnumpy\ndtype\nX\2\0\0\0f8\x85RC\1x\x86R.", "another size");
     REFUSED("(S'id'\nios\nsystem\n.", "INST");
     REFUSED("(o.", "OBJ");
     REFUSED("\x82\x01.", "EXT");
