@@ -1,13 +1,15 @@
-/* upfirdn2d.cu - see upfirdn2d.h. Three kernels; all visit only the taps that meet a sample (a quarter of them at up = 2).
+/* upfirdn2d.cu - see upfirdn2d.h. Four kernels; all visit only the taps that meet a sample (a quarter of them at up = 2).
  *
  *   fir_strip the network's 4x4 on channels in 16-byte groups, when the filter is an outer product ([1,3,3,1] is; looked up by each
  *             block, exactly): a thread goes down two columns, filters each row of pixels once across into a window of rows kept in
  *             registers, and sums the window for each output. 8 multiply-adds an element instead of 16. At one rate on 16-bit
  *             values 16 of them, their conversions and addresses (22 instructions in all) take 0.8 of all issue slots where memory
  *             could pass the values at 4.2 TB/s; now it is 12 to 13. The next row is on its way while this one is summed.
- *   fir_tile  the augmentation's 12 taps down columns (a row of the picture seen as channels) and along rows of RGB pixels; and 4x4
- *             as it was before fir_strip, with FACEMILL_CUDA_FIR=tiles, for comparing. A thread computes a tile of pixels in
- *             registers; each pixel read serves every tap it meets. Positions and taps are known to the compiler.
+ *   fir_flat  the augmentation's 12 taps along rows of RGB pixels, through shared memory: what is read and written is whole lines, where
+ *             three values of a pixel a thread make a warp's 24 loads touch six lines each.
+ *   fir_tile  the same 12 taps down columns (a row of the picture seen as channels); and, with FACEMILL_CUDA_FIR=tiles, everything as it
+ *             was before the other two, for comparing. A thread computes a tile of pixels in registers; each pixel read serves every
+ *             tap it meets. Positions and taps are known to the compiler.
  *   fir_row   any other filter: one thread an element, rows of Q*C elements, so that a warp reads whole lines and there is no
  *             64-bit division.
  */
@@ -414,8 +416,7 @@ template <typename T> static bool square(struct cuda_context *c, const T *x, con
     return true;
 }
 
-/* The augmentation's 12 taps along one axis of float pictures. Down a column whole rows are channels, four at a time; along a row
- * a thread takes the three of each pixel. */
+/* The augmentation's 12 taps along one axis of float pictures. Down a column whole rows are channels, four at a time. */
 typedef axis<1, 1, 1, 1> still;
 static bool column(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *given) {
     struct fir_args a = *given;
@@ -432,9 +433,62 @@ static bool column(struct cuda_context *c, const float *x, const float *f, float
         return false;
     return true;
 }
+
+/* Along rows of RGB: 192 threads take 64 pixels at a time, a value each, of two rows that lie in shared memory. */
+#define FLAT_PIXELS 256 /* of a row of output */
+#define FLAT_ROWS 2
+#define FLAT_THREADS 192
+template <int UP, int DOWN> __global__ static void __launch_bounds__(FLAT_THREADS) fir_flat(const float *x, const float *f, float *y, const __grid_constant__ fir_args a) {
+    const int READ = ((FLAT_PIXELS * DOWN + 12) / UP + 1) * 3, TAPS = 12 / UP;
+    __shared__ float in[FLAT_ROWS][READ];
+    int q0 = blockIdx.x * FLAT_PIXELS, p0 = blockIdx.y * FLAT_ROWS, left = (q0 * DOWN - a.pad_x) / UP * 3; /* exact: at UP 2 the pad is even */
+    x += (int64_t)blockIdx.z * a.H * a.W * 3;
+    y += (int64_t)blockIdx.z * a.P * a.Q * 3;
+#pragma unroll
+    for (int r = 0; r < FLAT_ROWS; r++)
+#pragma unroll
+        for (int k = threadIdx.x; k < READ; k += FLAT_THREADS) {
+            bool there = p0 + r < a.H && left + k >= 0 && left + k < a.W * 3;
+            in[r][k] = there ? __ldg(x + (int64_t)(p0 + r) * a.W * 3 + left + k) : 0;
+        }
+    int pixel = threadIdx.x / 3, c = threadIdx.x - pixel * 3, phase = UP == 2 ? pixel % 2 : 0;
+    float tap[TAPS];
+#pragma unroll
+    for (int i = 0; i < TAPS; i++)
+        tap[i] = a.gain * __ldg(f + (a.flip ? phase + UP * i : 11 - phase - UP * i));
+    __syncthreads();
+#pragma unroll
+    for (int r = 0; r < FLAT_ROWS; r++)
+#pragma unroll
+        for (int k = 0; k < FLAT_PIXELS; k += FLAT_THREADS / 3) {
+            int q = k + pixel, first = (UP == 2 ? q / 2 + phase : q * DOWN) * 3 + c;
+            if (p0 + r >= a.P || q0 + q >= a.Q)
+                continue;
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < TAPS; i++)
+                sum = fmaf(tap[i], in[r][first + 3 * i], sum);
+            y[((int64_t)(p0 + r) * a.Q + q0 + q) * 3 + c] = sum;
+        }
+}
+
+template <int UP, int DOWN> static void launch_flat(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *a) {
+    dim3 grid(cuda_grid(a->Q, FLAT_PIXELS), cuda_grid(a->P, FLAT_ROWS), (unsigned)a->N);
+    fir_flat<UP, DOWN><<<grid, FLAT_THREADS, 0, c->stream>>>(x, f, y, *a);
+}
+
 static bool row(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *a) {
     if (a->fh != 1 || a->up_y != 1 || a->down_y != 1 || a->pad_y || a->P != a->H || a->C != 3)
         return false;
+    if (!wants_tiles()) {
+        if (a->up_x == 2 && a->down_x == 1 && a->pad_x % 2 == 0)
+            launch_flat<2, 1>(c, x, f, y, a);
+        else if (a->up_x == 1 && a->down_x == 2)
+            launch_flat<1, 2>(c, x, f, y, a);
+        else
+            return false;
+        return true;
+    }
     if (a->up_x == 2 && a->down_x == 1 && a->pad_x % 2 == 0)
         launch_tile<float, 3, still, axis<12, 2, 1, 4>>(c, x, f, y, a);
     else if (a->up_x == 1 && a->down_x == 2)
