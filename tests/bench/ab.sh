@@ -5,7 +5,8 @@
 #                                       and FOLDER.tar.xz, 50 MB, to carry
 #   FOLDER/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train gen fp32 large (default: the first four)
 #
-# Switches, read by the plugin: FACEMILL_CUDA_FIR=tiles, FACEMILL_CUDA_CONV=plain|all, FACEMILL_CUDA_F32=split|nhwc|nchw, FACEMILL_NO_SUMS=1.
+# Switches, read by the plugin: FACEMILL_CUDA_FIR=tiles, FACEMILL_CUDA_CONV=plain|all, FACEMILL_CUDA_F32=split|nhwc|nchw,
+# FACEMILL_CUDA_MATMUL=first, FACEMILL_NO_SUMS=1.
 # Logs go to $OUT (default: FOLDER/out). Choosing convolutions' algorithms is the longest part: the cache of choices is kept there too.
 set -euo pipefail
 command=${1:?pack or run} to=${2:?a folder}
@@ -67,11 +68,21 @@ run() {
         quietly sample bin/bench_launches sample
     fi
     if step train; then
-        FACEMILL_CUDA_FIR=tiles FACEMILL_CUDA_CONV=plain FACEMILL_NO_SUMS=1 quietly train-old bin/bench_cuda train-128
-        FACEMILL_NO_SUMS=1 FACEMILL_CUDA_CONV=plain quietly train-fir bin/bench_cuda train-128
-        FACEMILL_CUDA_CONV=plain quietly train-fir-sums bin/bench_cuda train-128
-        quietly train-new env FACEMILL_BENCH_PROFILE=1 bin/bench_cuda train-128
-        grep -hE '^train-128|every|^    phases' "$out"/train-{old,fir,fir-sums,new}.log || true
+        export FACEMILL_BENCH_PROFILE=1 # one change after the other, each with its table of operations in the log
+        FACEMILL_NO_SUMS=1 FACEMILL_CUDA_CONV=plain FACEMILL_CUDA_MATMUL=first FACEMILL_CUDA_FIR=tiles quietly train-old bin/bench_cuda train-128
+        FACEMILL_NO_SUMS=1 FACEMILL_CUDA_CONV=plain FACEMILL_CUDA_MATMUL=first quietly train-fir bin/bench_cuda train-128
+        FACEMILL_CUDA_CONV=plain FACEMILL_CUDA_MATMUL=first quietly train-fir-sums bin/bench_cuda train-128
+        FACEMILL_CUDA_CONV=plain quietly train-fir-sums-matmul bin/bench_cuda train-128
+        quietly train-new bin/bench_cuda train-128
+        unset FACEMILL_BENCH_PROFILE
+        for v in old fir fir-sums fir-sums-matmul new; do
+            echo "$v: $(grep -hE '^train-128' "$out/train-$v.log" || true)"
+            grep -hE ' every |^    phases' "$out/train-$v.log" || true
+        done
+        for v in old new; do # milliseconds of all four phases by operation, unweighted
+            awk -v v="$v" '$1 ~ /^(fused|upfirdn2d|sum|matmul|conv2d.*|affine.*|adam)$/ && NF == 6 {t[$1] += $3; n[$1] += $2}
+                END {printf "%s:", v; for (o in t) printf "  %s %.2f ms (%d)", o, t[o], n[o]; print ""}' "$out/train-$v.log"
+        done
     fi
     if step gen; then
         quietly generate bin/bench_cuda generate-128-b32 generate-128-b1
