@@ -76,7 +76,7 @@ run() {
         quietly train-new bin/bench_cuda train-128
         unset FACEMILL_BENCH_PROFILE
         for v in old fir fir-sums fir-sums-matmul new; do
-            echo "$v: $(grep -hE '^train-128' "$out/train-$v.log" || true)"
+            echo "$v: $(grep -hE '^train-128.*s/kimg' "$out/train-$v.log" || true)"
             grep -hE ' every |^    phases' "$out/train-$v.log" || true
         done
         for v in old new; do # milliseconds of all four phases by operation, unweighted
@@ -86,7 +86,7 @@ run() {
     fi
     if step gen; then
         quietly generate bin/bench_cuda generate-128-b32 generate-128-b1
-        grep '^generate' "$out/generate.log" || true
+        grep '^generate.*img/s' "$out/generate.log" || true
         bin/sg2-gen --network reference/faces-128.safetensors --seeds 0-63 --quiet >/dev/null # remembers its choices
         local start=$(date +%s%N)
         bin/sg2-gen --network reference/faces-128.safetensors --seeds 0-49999 --quiet | cat >/dev/null
@@ -99,11 +99,11 @@ run() {
         beside 'float32, nhwc and split' "$out/launches-f32-nhwc.log" "$out/launches-f32-split.log"
         beside 'float32, nchw and split' "$out/launches-f32-nchw.log" "$out/launches-f32-split.log"
         quietly train-fp32-split bin/bench_cuda train-128-fp32
-        grep -hE '^train-128|every' "$out/train-fp32-split.log" || true
+        grep -hE '^train-128.*s/kimg|every' "$out/train-fp32-split.log" || true
     fi
     if step large; then
         quietly train-large bin/bench_cuda train-128-b64 train-256
-        grep -hE '^train|every|phases' "$out/train-large.log" || true
+        grep -hE '^train.*s/kimg|every|phases' "$out/train-large.log" || true
     fi
     return $failed
 }
