@@ -11,14 +11,24 @@ struct corners {
 };
 
 #ifdef __CUDACC__
-__device__
+#define AFFINE_FN __device__ static inline
+#else
+#define AFFINE_FN static inline
 #endif
-static inline struct corners affine_corners(const float theta[6], int64_t p, int64_t q, int64_t P, int64_t Q, int64_t H, int64_t W)
+
+/* Where output (p,q) reads: between pixels. */
+AFFINE_FN void affine_place(const float theta[6], int64_t p, int64_t q, int64_t P, int64_t Q, int64_t H, int64_t W, float *column, float *row)
+{
+    float u = (float)(2 * q + 1) / (float)Q - 1.0f, v = (float)(2 * p + 1) / (float)P - 1.0f;
+    *column = ((theta[0] * u + theta[1] * v + theta[2] + 1.0f) * (float)W - 1.0f) * 0.5f;
+    *row = ((theta[3] * u + theta[4] * v + theta[5] + 1.0f) * (float)H - 1.0f) * 0.5f;
+}
+
+AFFINE_FN struct corners affine_corners(const float theta[6], int64_t p, int64_t q, int64_t P, int64_t Q, int64_t H, int64_t W)
 {
     struct corners k = {{0}, {0}};
-    float u = (float)(2 * q + 1) / (float)Q - 1.0f, v = (float)(2 * p + 1) / (float)P - 1.0f;
-    float column = ((theta[0] * u + theta[1] * v + theta[2] + 1.0f) * (float)W - 1.0f) * 0.5f;
-    float row = ((theta[3] * u + theta[4] * v + theta[5] + 1.0f) * (float)H - 1.0f) * 0.5f;
+    float column, row;
+    affine_place(theta, p, q, P, Q, H, W, &column, &row);
     if (!(fabsf(column) < 1e6f && fabsf(row) < 1e6f)) /* also catches NaN: the casts below are defined */
         return k;
     float left = floorf(column), top = floorf(row), fx = column - left, fy = row - top;

@@ -15,7 +15,7 @@
 #include "common/base/status.h"
 #include "common/engine/graph.h"
 
-#define BACKEND_VERSION 2
+#define BACKEND_VERSION 3
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
  * engine places is aligned to 256 bytes; a caller's window (an input, or an output that is written straight to one) only to its
@@ -42,6 +42,8 @@ struct fused_program {
     int n_ops, n_in, n_out; /* n_ops may be 0: an input is only expanded or converted */
     struct micro_op ops[FUSED_MAX_OPS];
     uint16_t out_reg[4]; /* registers stored to the outputs */
+    uint16_t sum[4];     /* outputs that are sums: bit d = over dimension d, which the output lacks; F32. Only for backends that say
+                          * `sums`. The dimensions are neighbours that end before the last one */
     /* Iteration space (outputs have this shape, dense) and, for each input, its element stride in each dimension; 0 where it is
      * broadcast. Dimensions are already merged where all operands allow it. */
     int ndim;
@@ -71,6 +73,7 @@ struct backend {
     int version; /* BACKEND_VERSION */
     const char *name;
     const char *code; /* what the kernels are compiled for: "x86-64", "sm_80 sm_90 PTX:compute_90" */
+    bool sums;        /* fused programs may have outputs that are sums */
     enum status (*open)(void **context, int threads, struct error *e);
     void (*close)(void *context);
     const char *(*description)(void *context);

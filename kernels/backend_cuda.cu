@@ -172,7 +172,7 @@ static void cuda_captured_free(void *context, void *captured) {
 #endif
 
 extern "C" __attribute__((visibility("default"))) const struct backend facemill_backend = {
-    BACKEND_VERSION, "cuda", FACEMILL_CUDA_CODE, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_available, cuda_write,
+    BACKEND_VERSION, "cuda", FACEMILL_CUDA_CODE, true, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_available, cuda_write,
     cuda_read, cuda_copy, cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, {
 #include "common/engine/ops.def"
     }};

@@ -24,7 +24,7 @@ static enum status prepare(void *context, struct kernel_call *c, struct error *e
         c->workspace_bytes = (int64_t)NARROW_BLOCKS * n.t * n.W * 4;
         return ST_OK;
     }
-    struct conv_state *s = conv_describe(c, &c->in[0], &c->in[1], &c->out[0]);
+    struct conv_state *s = conv_describe(c, &c->in[0], &c->in[1], &c->out[0], CONV_WEIGHT_GRAD);
     cudnnHandle_t dnn = cuda(context)->dnn;
     c->state = s;
     enum status st = conv_choose<cudnnConvolutionBwdFilterAlgoPerf_t>(
@@ -50,13 +50,17 @@ static void run(void *context, const struct kernel_call *c) {
         CUDA_BY_TYPE(c->in[0].dtype, narrow_weight, cuda(context), &n, c->in[!first].data, c->in[first].data, c->workspace, c->out[0].data);
         return;
     }
-    int64_t narrow = narrow_bytes(c);
-    void *dw = narrow ? c->workspace : c->out[0].data;
-    CUDNN_CHECK(cudnnConvolutionBackwardFilter(cuda(context)->dnn, &one, s->x, c->in[0].data, s->y, c->in[1].data, s->conv,
-                                               (cudnnConvolutionBwdFilterAlgo_t)s->algo, (char *)c->workspace + narrow, s->workspace, &zero,
-                                               s->w, dw));
-    if (narrow)
-        CUDA_BY_TYPE(c->in[0].dtype, widen, cuda(context), dw, (float *)c->out[0].data, operand_count(&c->out[0]));
+    /* behind the algorithm's part: operands laid out anew (float32), or the 16-bit gradient */
+    char *stage = (char *)c->workspace + s->workspace;
+    struct conv_places p = conv_enter(cuda(context), c, s->kind, s->method, stage);
+    if (narrow_bytes(c))
+        p.out = stage;
+    if (!conv_run_plan(cuda(context), s, &p, c->workspace))
+        CUDNN_CHECK(cudnnConvolutionBackwardFilter(cuda(context)->dnn, &one, s->x, p.in[0], s->y, p.in[1], s->conv,
+                                                   (cudnnConvolutionBwdFilterAlgo_t)s->algo, c->workspace, s->workspace, &zero, s->w, p.out));
+    if (narrow_bytes(c))
+        CUDA_BY_TYPE(c->in[0].dtype, widen, cuda(context), p.out, (float *)c->out[0].data, operand_count(&c->out[0]));
+    conv_leave(cuda(context), c, s->method, &p);
 }
 
 extern "C" const struct kernel kernel_conv2d_weight_grad_cuda = {prepare, run, conv_release};

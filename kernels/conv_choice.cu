@@ -65,11 +65,12 @@ static struct conv_memory *memory(struct cuda_context *c) {
         abort();
     find_path(c, m->path, sizeof m->path);
     FILE *f = *m->path ? fopen(m->path, "r") : NULL;
-    char line[KEY_BYTES + 80];
+    char line[KEY_BYTES + 256];
     while (f && fgets(line, sizeof line, f)) {
         struct conv_choice x;
+        strcpy(x.plan, "-");
         char *mark = strstr(line, " = ");
-        if (!mark || mark - line >= KEY_BYTES || sscanf(mark, " = %d %d %lld", &x.algo, &x.math, &x.workspace) != 3 || x.algo < 0 ||
+        if (!mark || mark - line >= KEY_BYTES || sscanf(mark, " = %d %d %lld %127s", &x.algo, &x.math, &x.workspace, x.plan) < 3 || x.algo < 0 ||
             x.algo > 64 || x.math < 0 || x.math > 16 || x.workspace < 0 || x.workspace > (long long)conv_workspace(DT_F32))
             continue;
         *mark = 0;
@@ -101,8 +102,8 @@ void conv_remember(struct cuda_context *c, const char *key, const struct conv_ch
     if (!f)
         return;
     for (int i = 0; i < m->n; i++)
-        fprintf(f, "%s = %d %d %lld\n", m->entries[i].key, m->entries[i].choice.algo, m->entries[i].choice.math,
-                m->entries[i].choice.workspace);
+        fprintf(f, "%s = %d %d %lld %s\n", m->entries[i].key, m->entries[i].choice.algo, m->entries[i].choice.math,
+                m->entries[i].choice.workspace, m->entries[i].choice.plan);
     if (fclose(f) || rename(temporary, m->path))
         unlink(temporary);
 }

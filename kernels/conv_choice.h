@@ -13,8 +13,9 @@
 static inline size_t conv_workspace(enum dtype d) { return (size_t)(d == DT_F32 ? 4096 : 256) << 20; }
 
 struct conv_choice {
-    int algo, math;
+    int algo, math; /* of the plain API */
     long long workspace;
+    char plan[128]; /* of the graph API (conv_graph.h); "-" = none */
 };
 
 /* key: one line that says everything the choice depends on but device and version. */

@@ -116,7 +116,7 @@ template <int V> __global__ static void fused_kernel(const __grid_constant__ int
 }
 
 /* Four elements a thread when the innermost dimension and every input's rows allow 16-byte (8-byte for 16-bit types) accesses. */
-static bool by_four(const struct kernel_call *c) {
+static bool by_four(const struct kernel_call *c, void *const *out) {
     const struct fused_program *f = c->fused;
     if (!f->ndim || f->dim[f->ndim - 1] % 4)
         return false;
@@ -129,9 +129,42 @@ static bool by_four(const struct kernel_call *c) {
                 return false;
     }
     for (int k = 0; k < c->n_out; k++)
-        if ((uintptr_t)c->out[k].data % (4 * (size_t)dtype_size(c->out[k].dtype)))
+        if ((uintptr_t)out[k] % (4 * (size_t)dtype_size(c->out[k].dtype)))
             return false;
     return true;
+}
+
+/* ---- sums: x [O,T,C] -> y [O,C], block (32 columns, o) of 32 x 32 threads ---- */
+__global__ static void add_rows_kernel(const float *x, float *y, int64_t T, int64_t C) {
+    __shared__ float shared[32][33];
+    int64_t c = blockIdx.x * 32 + threadIdx.x;
+    float v = 0;
+    if (c < C)
+#pragma unroll 8 /* loads in flight */
+        for (int64_t t = threadIdx.y; t < T; t += 32)
+            v += x[(blockIdx.y * T + t) * C + c];
+    shared[threadIdx.y][threadIdx.x] = v;
+    __syncthreads();
+    if (threadIdx.y == 0 && c < C) {
+        for (int i = 1; i < 32; i++)
+            v += shared[i][threadIdx.x];
+        y[blockIdx.y * C + c] = v;
+    }
+}
+
+/* Output k from x, in which T rows of the last dimension belong to each of its rows. */
+static void add_rows(void *context, const float *x, const struct kernel_call *c, int k, int64_t T) {
+    int64_t C = c->fused->dim[c->fused->ndim - 1], O = operand_count(&c->out[k]) / C;
+    add_rows_kernel<<<dim3(cuda_grid(C, 32), (unsigned)O), dim3(32, 32), 0, cuda(context)->stream>>>(x, (float *)c->out[k].data, T, C);
+    CUDA_CHECK(cudaGetLastError());
+}
+
+/* Rows of the last dimension that add up to one row of output k. */
+static int64_t summed_rows(const struct fused_program *f, int k) {
+    int64_t n = 1;
+    for (int d = 0; d < f->ndim; d++)
+        n *= f->sum[k] >> d & 1 ? f->dim[d] : 1;
+    return n;
 }
 
 static void interpret(void *context, const struct kernel_call *c) {
@@ -144,11 +177,13 @@ static void interpret(void *context, const struct kernel_call *c) {
     for (int i = 0; i < c->n_in; i++)
         g.in[i] = c->in[i].data, g.in_type[i] = (uint8_t)c->in[i].dtype;
     for (int k = 0; k < c->n_out; k++)
-        g.out[k] = c->out[k].data, g.out_type[k] = (uint8_t)c->out[k].dtype;
+        g.out_type[k] = (uint8_t)c->out[k].dtype;
     int64_t total = 1;
     for (int d = 0; d < g.f.ndim; d++)
         total *= g.f.dim[d];
-    int v = by_four(c) ? 4 : 1, block = 64; /* 40 registers x 64 threads x 16 bytes = 40 KB: within every device's default */
+    for (int k = 0, sums = 0; k < c->n_out; k++)
+        g.out[k] = g.f.sum[k] ? (float *)c->workspace + sums++ * ((total + 63) / 64 * 64) : c->out[k].data;
+    int v = by_four(c, g.out) ? 4 : 1, block = 64; /* 40 registers x 64 threads x 16 bytes = 40 KB: within every device's default */
     g.groups = total / v;
     size_t shared = (size_t)n_reg * block * v * sizeof(float);
     if (v == 4)
@@ -156,6 +191,9 @@ static void interpret(void *context, const struct kernel_call *c) {
     else
         fused_kernel<1><<<cuda_grid(g.groups, block), block, shared, cuda(context)->stream>>>(g);
     CUDA_CHECK(cudaGetLastError());
+    for (int k = 0; k < c->n_out; k++)
+        if (g.f.sum[k])
+            add_rows(context, (const float *)g.out[k], c, k, summed_rows(c->fused, k));
 }
 
 /* ---- kernels compiled ahead ---- */
@@ -169,6 +207,7 @@ struct compiled {
     const void *kernel;
     struct fused_pattern pattern;
     struct fused_args args; /* all but the addresses */
+    int64_t segments, slices, partial_floats; /* with sums */
 };
 
 static const void *find(const char *text) {
@@ -187,11 +226,38 @@ static void divisor(uint32_t d, uint32_t *magic, uint32_t *shift) {
     *magic = (uint32_t)(((1ull << 32) * ((1ull << *shift) - d)) / d + 1);
 }
 
-static enum status prepare(void *, struct kernel_call *c, struct error *e) {
+/* Segments as long as all sums allow, cut into slices that fill the chip. */
+static void prepare_sums(void *context, struct kernel_call *c, struct compiled *k, int64_t total) {
+    const struct fused_program *f = c->fused;
+    int64_t channels = f->dim[f->ndim - 1], rows = total / channels;
+    for (int i = 0; i < c->n_out; i++)
+        if (f->sum[i] && summed_rows(f, i) < rows)
+            rows = summed_rows(f, i);
+    k->segments = total / channels / rows;
+    k->args.channels = (uint32_t)channels;
+    k->args.threads_x = (uint32_t)(channels / k->pattern.width);
+    k->args.rows = (uint32_t)rows;
+    int64_t down = FUSED_BLOCK / k->args.threads_x, slices = 16LL * cuda(context)->device.multiProcessorCount / k->segments + 1;
+    int64_t most = rows / (4 * down);
+    slices = slices < most ? slices : most > 1 ? most : 1;
+    k->args.slice = (uint32_t)((rows + slices - 1) / slices);
+    k->slices = (rows + k->args.slice - 1) / k->args.slice;
+    k->partial_floats = (k->segments * k->slices * channels + 63) / 64 * 64;
+    for (int i = 0; i < c->n_out; i++)
+        c->workspace_bytes += f->sum[i] ? k->partial_floats * 4 : 0;
+}
+
+static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
     struct fused_pattern pattern;
     const void *kernel = fused_pattern_of(c, &pattern) ? find(pattern.text) : NULL;
-    if (!kernel)
+    if (!kernel) {
+        int64_t all = 1;
+        for (int d = 0; d < c->fused->ndim; d++)
+            all *= c->fused->dim[d];
+        for (int k = 0; k < c->n_out; k++)
+            c->workspace_bytes += c->fused->sum[k] ? (all + 63) / 64 * 256 : 0;
         return ST_OK;
+    }
     struct compiled *k = (struct compiled *)calloc(1, sizeof *k);
     if (!k)
         return st_fail(e, "out of memory");
@@ -211,6 +277,8 @@ static enum status prepare(void *, struct kernel_call *c, struct error *e) {
     for (int i = 0; i < f->n_ops; i++)
         for (int n = 0; n < fused_numbers(f->ops[i].op); n++)
             k->args.number[numbers++] = f->ops[i].f[n];
+    if (pattern.sums)
+        prepare_sums(context, c, k, total);
     c->state = k;
     return ST_OK;
 }
@@ -233,13 +301,26 @@ static void run(void *context, const struct kernel_call *c) {
         k->args.out[i] = c->out[i].data;
         fits = aligned(&c->out[i], k->pattern.width);
     }
+    if (!fits && k && k->pattern.sums) { /* the planner lets no such window near a sum, and there is no room to interpret */
+        fprintf(stderr, "%s:%d: sums of tensors that are not 16-byte aligned\n", __FILE__, __LINE__);
+        abort();
+    }
     if (!fits) {
         interpret(context, c);
         return;
     }
+    dim3 grid = dim3(cuda_grid(k->args.groups, FUSED_BLOCK));
+    if (k->pattern.sums) {
+        grid = dim3((unsigned)k->slices, (unsigned)k->segments);
+        for (int i = 0, sums = 0; i < c->n_out; i++)
+            if (c->fused->sum[i])
+                k->args.partial[i] = (float *)c->workspace + sums++ * k->partial_floats;
+    }
     void *args[] = {&k->args};
-    CUDA_CHECK(cudaLaunchKernel(k->kernel, dim3(cuda_grid(k->args.groups, FUSED_BLOCK)), dim3(FUSED_BLOCK), args, 0,
-                                cuda(context)->stream));
+    CUDA_CHECK(cudaLaunchKernel(k->kernel, grid, dim3(FUSED_BLOCK), args, 0, cuda(context)->stream));
+    for (int i = 0; i < c->n_out; i++)
+        if (c->fused->sum[i])
+            add_rows(context, k->args.partial[i], c, i, summed_rows(c->fused, i) / k->args.rows * k->slices);
 }
 
 extern "C" const struct kernel kernel_fused_cuda = {prepare, run, release};

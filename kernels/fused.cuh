@@ -53,6 +53,10 @@ struct fused_args {
     uint32_t dim[MAX_DIM], magic[MAX_DIM], shift[MAX_DIM];        /* division by dim: (umulhi(magic, n) + n) >> shift */
     uint32_t stride[MAX_IN][MAX_DIM];
     float number[2 * FUSED_MAX_OPS];
+    /* with sums: block (s, a) walks rows s*slice .. of the segment of `rows` rows that begins at row a*rows, all of whose rows go to the
+     * same sums; threads_x threads take one row. Its share of output k is partial[k][(a*slices + s)*channels ..]. */
+    uint32_t rows, slice, threads_x, channels;
+    float *partial[4];
 };
 
 /* One compiled kernel; parts end with text NULL. */
@@ -107,6 +111,22 @@ __device__ static __forceinline__ void fused_load_each(float (&x)[W], const fuse
         uint32_t i[D];
         fused_position<D>(a, first + j, i);
         x[j] = to_float(((const T *)a.in[input])[fused_offset<D>(a, input, i)]);
+    }
+}
+
+/* The block's threads hold sums of columns; each column's go to `partial` in a fixed order. */
+template <int W> __device__ static void fused_sum_block(const fused_args &a, float *partial, const float (&x)[W]) {
+    __shared__ float shared[FUSED_BLOCK * W]; /* [threads down][channels] */
+    __syncthreads();
+#pragma unroll
+    for (int j = 0; j < W; j++)
+        shared[threadIdx.x * W + j] = x[j];
+    __syncthreads();
+    for (uint32_t c = threadIdx.x; c < a.channels; c += FUSED_BLOCK) {
+        float v = 0;
+        for (uint32_t at = c; at < FUSED_BLOCK * W; at += a.channels)
+            v += shared[at];
+        partial[(blockIdx.y * gridDim.x + blockIdx.x) * a.channels + c] = v;
     }
 }
 

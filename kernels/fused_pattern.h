@@ -21,6 +21,7 @@ struct fused_pattern {
     int width; /* elements a thread handles at a time: 8, 4 or 1 */
     int ndim;  /* of the iteration space; 0 when every input is DENSE or UNIFORM, and it does not matter */
     char walk[MAX_IN];
+    bool sums;     /* some outputs are sums: blocks walk rows of the last dimension, see fused.cuh */
     int n_numbers; /* run-time numbers: attributes of operations in order, see fused_numbers */
     char text[1000];
 };
@@ -94,15 +95,19 @@ static inline bool fused_pattern_of(const struct kernel_call *c, struct fused_pa
         if (!fused_type_letter(c->in[i].dtype))
             return false;
     }
+    p->sums = false;
     for (int k = 0; k < f->n_out; k++) {
-        narrow &= dtype_size(c->out[k].dtype) == 2;
+        p->sums |= f->sum[k] != 0;
+        narrow &= f->sum[k] || dtype_size(c->out[k].dtype) == 2;
         if (!fused_type_letter(c->out[k].dtype) || c->out[k].dtype == DT_U8)
             return false;
     }
     if (f->ndim < 1 || total > UINT32_MAX - 64)
         return false;
-    p->width = narrow && (strided ? last : total) % 8 == 0 ? 8 : total % 4 == 0 ? 4 : 1;
+    p->width = narrow && (strided || p->sums ? last : total) % 8 == 0 ? 8 : total % 4 == 0 ? 4 : 1;
     p->ndim = strided ? f->ndim : 0;
+    if (p->sums && (last % p->width || 256 % (last / p->width)))
+        return false;
     p->n_numbers = 0;
     size_t room = sizeof p->text, n = (size_t)snprintf(p->text, room, "%d.%d", p->width, p->ndim);
     for (int i = 0; i < f->n_in; i++) {
@@ -119,7 +124,7 @@ static inline bool fused_pattern_of(const struct kernel_call *c, struct fused_pa
         p->n_numbers += fused_numbers(m->op);
     }
     for (int k = 0; k < f->n_out && n < room; k++)
-        n += (size_t)snprintf(p->text + n, room - n, " %c%d", fused_type_letter(c->out[k].dtype), f->out_reg[k]);
+        n += (size_t)snprintf(p->text + n, room - n, " %c%d%s", fused_type_letter(c->out[k].dtype), f->out_reg[k], f->sum[k] ? "+" : "");
     return n < room;
 }
 

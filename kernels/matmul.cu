@@ -1,8 +1,15 @@
 /* matmul.cu - see matmul.h. cuBLASLt; float32 stays float32 (no TF32), 16-bit types accumulate in float32.
  *
  * cuBLASLt is column-major: a row-major y = a b is the column-major y' = b' a', so b goes first.
+ *
+ * Most products of a training step are 16 or 32 rows by 512x512, 185 of them: few blocks, each with a long sum, 8 us where a launch
+ * costs 2. So with FACEMILL_CUDA_MATMUL=timed the algorithms that cuBLASLt names are timed, those that split the sum among them, and the choice
+ * is remembered like convolutions' (conv_choice.h); and operands at multiples of 16 bytes, which nearly all are, have a choice of their
+ * own. Not measured yet: without it the first named is taken, for any address.
  */
-#include "kernels/cuda.h"
+#include <string.h>
+
+#include "kernels/conv_choice.h"
 
 extern "C" {
 #include "kernels/matmul.h"
@@ -13,8 +20,10 @@ extern "C" {
 struct matmul_state {
     cublasLtMatmulDesc_t op;
     cublasLtMatrixLayout_t a, b, y;
-    cublasLtMatmulAlgo_t algo;
+    cublasLtMatmulAlgo_t algo[2]; /* for any address; for multiples of 16 */
 };
+#define CANDIDATES 16
+#define RUNS 20 /* of a candidate, back to back */
 
 static cudaDataType_t type_of(enum dtype d) { return d == DT_F16 ? CUDA_R_16F : d == DT_BF16 ? CUDA_R_16BF : CUDA_R_32F; }
 
@@ -45,6 +54,100 @@ static void release(void *context, struct kernel_call *c) {
     free(s);
 }
 
+/* What cuBLASLt names for operands at multiples of `align` bytes, in the order of its liking. */
+static int named(struct cuda_context *c, const struct matmul_state *s, enum dtype type, bool aligned, int most, cublasLtMatmulHeuristicResult_t *list) {
+    static const cublasLtMatmulPreferenceAttributes_t which[] = {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                                                                 CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES};
+    cublasLtMatmulPreference_t wish;
+    size_t room = WORKSPACE;
+    uint32_t align = aligned ? 16 : 4, sums = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
+    int n = 0;
+    CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&wish));
+    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
+    if (type == DT_F32)
+        for (int i = 0; i < 4; i++) /* windows of flat buffers are aligned to their element only */
+            CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wish, which[i], &align, sizeof align));
+    else /* parts of a sum are kept in float32 */
+        CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, &sums, sizeof sums));
+    if (cublasLtMatmulAlgoGetHeuristic(c->lt, s->op, s->b, s->a, s->y, s->y, wish, most, list, &n) != CUBLAS_STATUS_SUCCESS)
+        n = 0;
+    cublasLtMatmulPreferenceDestroy(wish);
+    return n;
+}
+
+/* Milliseconds of RUNS products; infinite where it cannot. */
+static float time_algorithm(struct cuda_context *c, const struct matmul_state *s, const cublasLtMatmulAlgo_t *algo, char *const at[4]) {
+    const float one = 1, zero = 0;
+    cudaEvent_t start, stop;
+    float ms = INFINITY;
+    bool ok = true;
+    CUDA_CHECK(cudaEventCreate(&start));
+    CUDA_CHECK(cudaEventCreate(&stop));
+    for (int i = 0; i <= RUNS && ok; i++) {
+        if (i == 1) /* the first loads the kernel */
+            CUDA_CHECK(cudaEventRecord(start, c->stream));
+        ok = cublasLtMatmul(c->lt, s->op, &one, at[1], s->b, at[0], s->a, &zero, at[2], s->y, at[2], s->y, algo, at[3], WORKSPACE, c->stream) ==
+             CUBLAS_STATUS_SUCCESS;
+    }
+    CUDA_CHECK(cudaEventRecord(stop, c->stream));
+    CUDA_CHECK(cudaEventSynchronize(stop));
+    if (ok)
+        CUDA_CHECK(cudaEventElapsedTime(&ms, start, stop));
+    cudaEventDestroy(start);
+    cudaEventDestroy(stop);
+    return ms;
+}
+
+/* What is remembered is a place in the list, which is the same for one version and device. */
+static bool choose(struct cuda_context *c, const struct kernel_call *k, bool aligned, cublasLtMatmulAlgo_t *algo, struct error *e) {
+    const struct matmul_state *s = (const struct matmul_state *)k->state;
+    const struct operand *each[3] = {&k->in[0], &k->in[1], &k->out[0]};
+    const char *wish = getenv("FACEMILL_CUDA_MATMUL");
+    const bool first = !wish || strcmp(wish, "timed");
+    cublasLtMatmulHeuristicResult_t list[CANDIDATES];
+    struct conv_choice choice = {0};
+    char key[160], *at[4], *p;
+    size_t bytes = 0;
+    int n = named(c, s, k->in[0].dtype, aligned && !first, first ? 1 : CANDIDATES, list), length;
+    if (!n) {
+        st_fail(e, "cuBLASLt has no algorithm for this product");
+        return false;
+    }
+    *algo = list[0].algo;
+    if (first || n == 1)
+        return true;
+    length = snprintf(key, sizeof key, "matmul %zu %s%s", cublasLtGetVersion(), dtype_name(k->in[0].dtype), aligned ? " aligned" : "");
+    for (int i = 0; i < 3; i++) {
+        length += snprintf(key + length, sizeof key - (size_t)length, " ");
+        for (int d = 0; d < each[i]->ndim; d++)
+            length += snprintf(key + length, sizeof key - (size_t)length, "%s%lld", d ? "x" : "", (long long)each[i]->dim[d]);
+        bytes += ((size_t)operand_count(each[i]) * (size_t)dtype_size(each[i]->dtype) + 255) / 256 * 256;
+    }
+    snprintf(key + length, sizeof key - (size_t)length, " %lld%lld", (long long)k->a.i[0], (long long)k->a.i[1]);
+    if (conv_recall(c, key, &choice) && choice.algo < n) {
+        *algo = list[choice.algo].algo;
+        return true;
+    }
+    p = (char *)conv_scratch(c, bytes + WORKSPACE);
+    if (!p)
+        return true;
+    for (int i = 0; i < 3; i++) {
+        at[i] = p;
+        p += ((size_t)operand_count(each[i]) * (size_t)dtype_size(each[i]->dtype) + 255) / 256 * 256;
+    }
+    at[3] = p;
+    float least = INFINITY;
+    for (int i = 0; i < n; i++) {
+        float ms = list[i].state == CUBLAS_STATUS_SUCCESS ? time_algorithm(c, s, &list[i].algo, at) : INFINITY;
+        if (ms < least * 0.98f) /* more than noise */
+            least = ms, choice.algo = i;
+    }
+    strcpy(choice.plan, "-");
+    *algo = list[choice.algo].algo;
+    conv_remember(c, key, &choice);
+    return true;
+}
+
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
     struct matmul_state *s = (struct matmul_state *)calloc(1, sizeof *s);
     int64_t batch = c->out[0].ndim == 3 ? c->out[0].dim[0] : 1;
@@ -57,36 +160,21 @@ static enum status prepare(void *context, struct kernel_call *c, struct error *e
     s->y = layout(&c->out[0], batch);
     c->state = s;
     c->workspace_bytes = WORKSPACE;
-    cublasLtMatmulPreference_t wish;
-    size_t room = WORKSPACE;
-    uint32_t align = 4; /* windows of flat buffers are aligned to their element only */
-    CUBLAS_CHECK(cublasLtMatmulPreferenceCreate(&wish));
-    CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wish, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &room, sizeof room));
-    if (c->in[0].dtype == DT_F32)
-        for (int i = 0; i < 3; i++) {
-            const cublasLtMatmulPreferenceAttributes_t which[] = {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES,
-                                                                   CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
-                                                                   CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES};
-            CUBLAS_CHECK(cublasLtMatmulPreferenceSetAttribute(wish, which[i], &align, sizeof align));
+    for (int aligned = 0; aligned < 2; aligned++)
+        if (!choose(cuda(context), c, aligned, &s->algo[aligned], e)) {
+            release(context, c);
+            c->state = NULL;
+            return ST_FAIL;
         }
-    cublasLtMatmulHeuristicResult_t found;
-    int n = 0;
-    cublasStatus_t st = cublasLtMatmulAlgoGetHeuristic(cuda(context)->lt, s->op, s->b, s->a, s->y, s->y, wish, 1, &found, &n);
-    cublasLtMatmulPreferenceDestroy(wish);
-    if (st != CUBLAS_STATUS_SUCCESS || !n) {
-        release(context, c);
-        c->state = NULL;
-        return st_fail(e, "cuBLASLt has no algorithm for this product (%s)", cublasLtGetStatusString(st));
-    }
-    s->algo = found.algo;
     return ST_OK;
 }
 
 static void run(void *context, const struct kernel_call *c) {
     const struct matmul_state *s = (const struct matmul_state *)c->state;
     const float one = 1, zero = 0;
+    bool aligned = ((uintptr_t)c->in[0].data | (uintptr_t)c->in[1].data | (uintptr_t)c->out[0].data) % 16 == 0;
     CUBLAS_CHECK(cublasLtMatmul(cuda(context)->lt, s->op, &one, c->in[1].data, s->b, c->in[0].data, s->a, &zero, c->out[0].data, s->y,
-                                c->out[0].data, s->y, &s->algo, c->workspace, WORKSPACE, cuda(context)->stream));
+                                c->out[0].data, s->y, &s->algo[aligned], c->workspace, WORKSPACE, cuda(context)->stream));
 }
 
 extern "C" const struct kernel kernel_matmul_cuda = {prepare, run, release};

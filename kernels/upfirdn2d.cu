@@ -1,12 +1,20 @@
-/* upfirdn2d.cu - see upfirdn2d.h. Two kernels; both visit only the taps that meet a sample (a quarter of them at up = 2).
+/* upfirdn2d.cu - see upfirdn2d.h. Four kernels; all visit only the taps that meet a sample (a quarter of them at up = 2).
  *
- *   fir_tile  the filters that count: the network's 4x4 on channels in 16-byte groups, the augmentation's 12 taps down columns (a
- *             row of the picture seen as channels) and along rows of RGB pixels. A thread computes a tile of pixels in registers;
- *             each pixel read serves every tap it meets (4 loads, not 16, an output of a 4x4 filter). Positions and taps are known
- *             to the compiler.
+ *   fir_strip the network's 4x4 on channels in 16-byte groups, when the filter is an outer product ([1,3,3,1] is; looked up by each
+ *             block, exactly): a thread goes down two columns, filters each row of pixels once across into a window of rows kept in
+ *             registers, and sums the window for each output. 8 multiply-adds an element instead of 16. At one rate on 16-bit
+ *             values 16 of them, their conversions and addresses (22 instructions in all) take 0.8 of all issue slots where memory
+ *             could pass the values at 4.2 TB/s; now it is 12 to 13. The next row is on its way while this one is summed.
+ *   fir_flat  the augmentation's 12 taps along rows of RGB pixels, through shared memory: what is read and written is whole lines, where
+ *             three values of a pixel a thread make a warp's 24 loads touch six lines each.
+ *   fir_tile  the same 12 taps down columns (a row of the picture seen as channels); and, unless FACEMILL_CUDA_FIR=strips,
+ *             everything, until the other two are measured. A thread computes a tile of pixels in registers; each pixel read serves every
+ *             tap it meets. Positions and taps are known to the compiler.
  *   fir_row   any other filter: one thread an element, rows of Q*C elements, so that a warp reads whole lines and there is no
  *             64-bit division.
  */
+#include <string.h>
+
 #include "kernels/cuda.h"
 
 struct fir_args {
@@ -161,6 +169,223 @@ template <typename T, int V, class Y, class X> static void launch_tile(struct cu
     fir_tile<T, V, Y, X><<<cuda_grid(threads, 128), 128, 0, c->stream>>>(x, f, y, *a, threads);
 }
 
+/* ---- strips of rows, 4x4 ---- */
+template <int UP, int DOWN> struct strip {
+    static const int COLUMNS = DOWN == 2 ? 1 : 2;              /* outputs across */
+    static const int READS = ((COLUMNS - 1) * DOWN + 3) / UP + 1; /* pixels across that they meet */
+    static const int WINDOW = 3 / UP + 1 + (UP == 2);          /* rows that the outputs of a step meet: */
+    static const int IN = DOWN, OUT = UP;                      /* a step takes IN new ones and makes OUT rows of output */
+    static const int PERIOD = WINDOW / IN;                     /* steps after which the rows' places in the window are as at first */
+};
+#define STRIP_THREADS 128
+#define STRIP_LANES 16 /* 16-byte groups of channels that neighbouring threads take: then come neighbouring columns, which share pixels */
+
+/* across[j] * down[i] = tap (i,j), exactly? The pivot is the smallest, so that ratios are exact (1, 3, 3, 1). Every warp finds out for
+ * itself, two of its threads a tap: nobody waits for a block. */
+__device__ static __forceinline__ bool strip_separate(float (&down)[4], float (&across)[4], const float *f, const fir_args &a) {
+    const unsigned all = 0xffffffffu;
+    const int k = threadIdx.x % 16;
+    float tap = f[a.flip ? k : 15 - k], least = tap != 0 ? fabsf(tap) : INFINITY;
+    int pivot = k;
+#pragma unroll
+    for (int o = 8; o; o >>= 1) {
+        float other = __shfl_xor_sync(all, least, o);
+        int at = __shfl_xor_sync(all, pivot, o);
+        if (other < least || (other == least && at < pivot))
+            least = other, pivot = at;
+    }
+    float row = __shfl_sync(all, tap, pivot / 4 * 4 + k % 4), column = __shfl_sync(all, tap, k / 4 * 4 + pivot % 4) / __shfl_sync(all, tap, pivot);
+    bool separable = __all_sync(all, least < INFINITY && __fmul_rn(column, row) == tap);
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+        down[i] = a.gain * __shfl_sync(all, column, 4 * i), across[i] = __shfl_sync(all, row, i);
+    return separable;
+}
+
+/* 16 bytes as floats and back; 16-bit pairs by one instruction each. */
+__device__ static __forceinline__ void unpack(uint4 w, float (&x)[4], const float *) {
+    x[0] = __uint_as_float(w.x), x[1] = __uint_as_float(w.y), x[2] = __uint_as_float(w.z), x[3] = __uint_as_float(w.w);
+}
+__device__ static __forceinline__ void unpack(uint4 w, float (&x)[8], const __nv_bfloat16 *) {
+    const unsigned pair[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        x[2 * k] = __uint_as_float(pair[k] << 16), x[2 * k + 1] = __uint_as_float(pair[k] & 0xffff0000u);
+}
+__device__ static __forceinline__ void unpack(uint4 w, float (&x)[8], const __half *) {
+    const unsigned pair[4] = {w.x, w.y, w.z, w.w};
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        float2 two = __half22float2(*(const __half2 *)&pair[k]);
+        x[2 * k] = two.x, x[2 * k + 1] = two.y;
+    }
+}
+__device__ static __forceinline__ uint4 pack(const float (&x)[4], const float *) {
+    return make_uint4(__float_as_uint(x[0]), __float_as_uint(x[1]), __float_as_uint(x[2]), __float_as_uint(x[3]));
+}
+__device__ static __forceinline__ uint4 pack(const float (&x)[8], const __nv_bfloat16 *) {
+    unsigned pair[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        *(__nv_bfloat162 *)&pair[k] = __floats2bfloat162_rn(x[2 * k], x[2 * k + 1]);
+    return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+__device__ static __forceinline__ uint4 pack(const float (&x)[8], const __half *) {
+    unsigned pair[4];
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        *(__half2 *)&pair[k] = __floats2half2_rn(x[2 * k], x[2 * k + 1]);
+    return make_uint4(pair[0], pair[1], pair[2], pair[3]);
+}
+
+template <typename T, int READS> __device__ static __forceinline__ void strip_read(uint4 (&in)[READS], const T *at, bool there, unsigned inside, int C) {
+#pragma unroll
+    for (int s = 0; s < READS; s++) {
+        in[s] = make_uint4(0, 0, 0, 0);
+        if (there && (inside >> s & 1))
+            in[s] = __ldg((const uint4 *)(at + s * C));
+    }
+}
+
+/* One row of pixels to one of outputs' columns. */
+template <typename T, int V, class S, int UP, int DOWN>
+__device__ static __forceinline__ void strip_across(float (&to)[S::COLUMNS][V], const uint4 (&in)[S::READS], const float (&tap)[4]) {
+#pragma unroll
+    for (int s = 0; s < S::READS; s++) {
+        float x[V];
+        unpack(in[s], x, (const T *)nullptr);
+#pragma unroll
+        for (int q = 0; q < S::COLUMNS; q++) {
+            const int j = s * UP - q * DOWN;
+            if (j >= 0 && j < 4)
+#pragma unroll
+                for (int v = 0; v < V; v++)
+                    to[q][v] = j >= UP ? fmaf(tap[j], x[v], to[q][v]) : tap[j] * x[v]; /* j < UP: the first to come */
+        }
+    }
+}
+
+/* Outputs of a filter that is no product: slow, and rare. */
+template <typename T, int V> __device__ __noinline__ static void strip_any(const T *x, T *y, const float *f, int p0, int p1, int q0, int q1, int up, int down, const fir_args &a) {
+    for (int p = p0; p < p1; p++)
+        for (int q = q0; q < q1; q++) {
+            float sum[V] = {0};
+            for (int k = 0; k < 16; k++) {
+                int h = p * down + k / 4 - a.pad_y, w = q * down + k % 4 - a.pad_x;
+                if (h < 0 || w < 0 || h % up || w % up || h / up >= a.H || w / up >= a.W)
+                    continue;
+                lanes<T, V> in = load<T, V>(x + ((int64_t)(h / up) * a.W + w / up) * a.C);
+#pragma unroll
+                for (int v = 0; v < V; v++)
+                    sum[v] = fmaf(a.gain * f[a.flip ? k : 15 - k], to_float(in.x[v]), sum[v]);
+            }
+            lanes<T, V> out;
+#pragma unroll
+            for (int v = 0; v < V; v++)
+                out.x[v] = from_float<T>(sum[v]);
+            store<T, V>(y + ((int64_t)p * a.Q + q) * a.C, out);
+        }
+}
+
+/* `rows` outputs a thread, a multiple of UP; `group` neighbouring threads take neighbouring groups of channels. At UP 2 pads are even. */
+template <typename T, int UP, int DOWN>
+__global__ static void __launch_bounds__(STRIP_THREADS, 4) fir_strip(const T *x, const float *f, T *y, const __grid_constant__ fir_args a, int rows, int group, int64_t threads) {
+    typedef strip<UP, DOWN> S;
+    const int V = 16 / sizeof(T);
+    float down[4], horizontal[4];
+    const bool separable = strip_separate(down, horizontal, f, a);
+    int64_t i = (int64_t)blockIdx.x * STRIP_THREADS + threadIdx.x;
+    if (i >= threads)
+        return;
+    int tiles = (a.Q + S::COLUMNS - 1) / S::COLUMNS, strips = (a.P + rows - 1) / rows, chunks = a.C / V / group;
+    int64_t rest = i / group;
+    int lane = (int)(i - rest * group), across = (int)(rest % tiles);
+    rest /= tiles;
+    int c = ((int)(rest % chunks) * group + lane) * V;
+    rest /= chunks;
+    int n = (int)(rest / strips), p0 = (int)(rest - (int64_t)n * strips) * rows, p1 = p0 + rows < a.P ? p0 + rows : a.P;
+    int q0 = across * S::COLUMNS, left = (q0 * DOWN - a.pad_x) / UP, h = (p0 * DOWN - a.pad_y) / UP; /* exact */
+    x += (int64_t)n * a.H * a.W * a.C + c;
+    y += (int64_t)n * a.P * a.Q * a.C + c;
+    if (!separable) {
+        strip_any<T, V>(x, y, f, p0, p1, q0, q0 + S::COLUMNS < a.Q ? q0 + S::COLUMNS : a.Q, UP, DOWN, a);
+        return;
+    }
+    unsigned inside = 0;
+#pragma unroll
+    for (int s = 0; s < S::READS; s++)
+        inside |= (unsigned)(left + s >= 0 && left + s < a.W) << s;
+    const int64_t in_row = (int64_t)a.W * a.C, out_row = (int64_t)a.Q * a.C;
+    const bool both = q0 + 1 < a.Q; /* where COLUMNS is 2 */
+    const T *at = x + h * in_row + (int64_t)left * a.C; /* of row h; looked at only where there is a pixel */
+    T *to = y + p0 * out_row + (int64_t)q0 * a.C;
+    float window[S::WINDOW][S::COLUMNS][V];
+    uint4 in[S::IN][S::READS];
+    { /* the rows before the first step's new ones, and those */
+        uint4 first[S::WINDOW - S::IN][S::READS];
+#pragma unroll
+        for (int r = 0; r < S::WINDOW - S::IN; r++, h++, at += in_row)
+            strip_read<T, S::READS>(first[r], at, h >= 0 && h < a.H, inside, a.C);
+#pragma unroll
+        for (int r = 0; r < S::IN; r++, h++, at += in_row)
+            strip_read<T, S::READS>(in[r], at, h >= 0 && h < a.H, inside, a.C);
+#pragma unroll
+        for (int r = 0; r < S::WINDOW - S::IN; r++)
+            strip_across<T, V, S, UP, DOWN>(window[r], first[r], horizontal);
+    }
+    for (int p = p0; p < p1;)
+#pragma unroll
+        for (int k = 0; k < S::PERIOD; k++) { /* row r of the window is in place (k*IN + r) % WINDOW */
+            if (p >= p1)
+                break;
+#pragma unroll
+            for (int r = 0; r < S::IN; r++)
+                strip_across<T, V, S, UP, DOWN>(window[(k * S::IN + S::WINDOW - S::IN + r) % S::WINDOW], in[r], horizontal);
+            if (p + S::OUT < p1)
+#pragma unroll
+                for (int r = 0; r < S::IN; r++, h++, at += in_row)
+                    strip_read<T, S::READS>(in[r], at, h >= 0 && h < a.H, inside, a.C);
+#pragma unroll
+            for (int o = 0; o < S::OUT; o++, p++, to += out_row)
+#pragma unroll
+                for (int q = 0; q < S::COLUMNS; q++) {
+                    float sum[V];
+#pragma unroll
+                    for (int r = 0; r < S::WINDOW; r++) {
+                        const int i = r * UP - o;
+                        if (i >= 0 && i < 4)
+#pragma unroll
+                            for (int v = 0; v < V; v++) {
+                                float e = window[(k * S::IN + r) % S::WINDOW][q][v];
+                                sum[v] = i >= UP ? fmaf(down[i], e, sum[v]) : down[i] * e;
+                            }
+                    }
+                    if (p < p1 && (q == 0 || both))
+                        *(uint4 *)(to + q * a.C) = pack(sum, (const T *)nullptr);
+                }
+        }
+}
+
+template <typename T, int UP, int DOWN> static void launch_strip(struct cuda_context *c, const T *x, const float *f, T *y, const struct fir_args *a) {
+    const int groups = a->C / (16 / (int)sizeof(T)), group = groups % STRIP_LANES ? groups : STRIP_LANES;
+    const int across = strip<UP, DOWN>::COLUMNS;
+    int64_t columns = (int64_t)a->N * ((a->Q + across - 1) / across) * groups, enough = 12LL * STRIP_THREADS * c->device.multiProcessorCount;
+    int rows = 64; /* shorter strips read more rows twice; too few threads leave multiprocessors idle (three times what runs at once) */
+    while (rows > 4 && columns * ((a->P + rows - 1) / rows) < enough)
+        rows /= 2;
+    int64_t threads = columns * ((a->P + rows - 1) / rows);
+    fir_strip<T, UP, DOWN><<<cuda_grid(threads, STRIP_THREADS), STRIP_THREADS, 0, c->stream>>>(x, f, y, *a, rows, group, threads);
+}
+
+static bool wants_tiles(void) {
+    static int answer = -1;
+    if (answer < 0) {
+        const char *wish = getenv("FACEMILL_CUDA_FIR");
+        answer = !wish || strcmp(wish, "strips");
+    }
+    return answer;
+}
+
 /* ---- which one ---- */
 /* 4x4 on channels in multiples of 16 bytes. */
 template <typename T> static bool square(struct cuda_context *c, const T *x, const float *f, T *y, const struct fir_args *a) {
@@ -168,19 +393,30 @@ template <typename T> static bool square(struct cuda_context *c, const T *x, con
     if (a->fh != 4 || a->fw != 4 || a->per_sample || a->C % V || ((uintptr_t)x | (uintptr_t)y) % 16 || a->up_y != a->up_x ||
         a->down_y != a->down_x)
         return false;
+    bool even = a->pad_y % 2 == 0 && a->pad_x % 2 == 0;
+    if (!wants_tiles()) {
+        if (a->up_y == 1 && a->down_y == 1)
+            launch_strip<T, 1, 1>(c, x, f, y, a);
+        else if (a->up_y == 1 && a->down_y == 2)
+            launch_strip<T, 1, 2>(c, x, f, y, a);
+        else if (a->up_y == 2 && a->down_y == 1 && even)
+            launch_strip<T, 2, 1>(c, x, f, y, a);
+        else
+            return false;
+        return true;
+    }
     if (a->up_y == 1 && a->down_y == 1)
         launch_tile<T, V, axis<4, 1, 1, 4>, axis<4, 1, 1, 2>>(c, x, f, y, a);
     else if (a->up_y == 1 && a->down_y == 2)
         launch_tile<T, V, axis<4, 1, 2, 2>, axis<4, 1, 2, 2>>(c, x, f, y, a);
-    else if (a->up_y == 2 && a->down_y == 1 && a->pad_y % 2 == 0 && a->pad_x % 2 == 0)
+    else if (a->up_y == 2 && a->down_y == 1 && even)
         launch_tile<T, V, axis<4, 2, 1, 4>, axis<4, 2, 1, 2>>(c, x, f, y, a);
     else
         return false;
     return true;
 }
 
-/* The augmentation's 12 taps along one axis of float pictures. Down a column whole rows are channels, four at a time; along a row
- * a thread takes the three of each pixel. */
+/* The augmentation's 12 taps along one axis of float pictures. Down a column whole rows are channels, four at a time. */
 typedef axis<1, 1, 1, 1> still;
 static bool column(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *given) {
     struct fir_args a = *given;
@@ -197,9 +433,62 @@ static bool column(struct cuda_context *c, const float *x, const float *f, float
         return false;
     return true;
 }
+
+/* Along rows of RGB: 192 threads take 64 pixels at a time, a value each, of two rows that lie in shared memory. */
+#define FLAT_PIXELS 256 /* of a row of output */
+#define FLAT_ROWS 2
+#define FLAT_THREADS 192
+template <int UP, int DOWN> __global__ static void __launch_bounds__(FLAT_THREADS) fir_flat(const float *x, const float *f, float *y, const __grid_constant__ fir_args a) {
+    const int READ = ((FLAT_PIXELS * DOWN + 12) / UP + 1) * 3, TAPS = 12 / UP;
+    __shared__ float in[FLAT_ROWS][READ];
+    int q0 = blockIdx.x * FLAT_PIXELS, p0 = blockIdx.y * FLAT_ROWS, left = (q0 * DOWN - a.pad_x) / UP * 3; /* exact: at UP 2 the pad is even */
+    x += (int64_t)blockIdx.z * a.H * a.W * 3;
+    y += (int64_t)blockIdx.z * a.P * a.Q * 3;
+#pragma unroll
+    for (int r = 0; r < FLAT_ROWS; r++)
+#pragma unroll
+        for (int k = threadIdx.x; k < READ; k += FLAT_THREADS) {
+            bool there = p0 + r < a.H && left + k >= 0 && left + k < a.W * 3;
+            in[r][k] = there ? __ldg(x + (int64_t)(p0 + r) * a.W * 3 + left + k) : 0;
+        }
+    int pixel = threadIdx.x / 3, c = threadIdx.x - pixel * 3, phase = UP == 2 ? pixel % 2 : 0;
+    float tap[TAPS];
+#pragma unroll
+    for (int i = 0; i < TAPS; i++)
+        tap[i] = a.gain * __ldg(f + (a.flip ? phase + UP * i : 11 - phase - UP * i));
+    __syncthreads();
+#pragma unroll
+    for (int r = 0; r < FLAT_ROWS; r++)
+#pragma unroll
+        for (int k = 0; k < FLAT_PIXELS; k += FLAT_THREADS / 3) {
+            int q = k + pixel, first = (UP == 2 ? q / 2 + phase : q * DOWN) * 3 + c;
+            if (p0 + r >= a.P || q0 + q >= a.Q)
+                continue;
+            float sum = 0;
+#pragma unroll
+            for (int i = 0; i < TAPS; i++)
+                sum = fmaf(tap[i], in[r][first + 3 * i], sum);
+            y[((int64_t)(p0 + r) * a.Q + q0 + q) * 3 + c] = sum;
+        }
+}
+
+template <int UP, int DOWN> static void launch_flat(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *a) {
+    dim3 grid(cuda_grid(a->Q, FLAT_PIXELS), cuda_grid(a->P, FLAT_ROWS), (unsigned)a->N);
+    fir_flat<UP, DOWN><<<grid, FLAT_THREADS, 0, c->stream>>>(x, f, y, *a);
+}
+
 static bool row(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *a) {
     if (a->fh != 1 || a->up_y != 1 || a->down_y != 1 || a->pad_y || a->P != a->H || a->C != 3)
         return false;
+    if (!wants_tiles()) {
+        if (a->up_x == 2 && a->down_x == 1 && a->pad_x % 2 == 0)
+            launch_flat<2, 1>(c, x, f, y, a);
+        else if (a->up_x == 1 && a->down_x == 2)
+            launch_flat<1, 2>(c, x, f, y, a);
+        else
+            return false;
+        return true;
+    }
     if (a->up_x == 2 && a->down_x == 1 && a->pad_x % 2 == 0)
         launch_tile<float, 3, still, axis<12, 2, 1, 4>>(c, x, f, y, a);
     else if (a->up_x == 1 && a->down_x == 2)

@@ -142,6 +142,8 @@ struct plan *plan_create(const struct graph *g, const struct plan_options *o) {
     plan_users(p);
     plan_fuse(p, o);
     plan_emit(p);
+    if (o->sums && !o->no_fuse)
+        plan_sums(p);
     plan_place(p, o);
     return p;
 }

@@ -3,7 +3,7 @@
  * The passes, in order: simplify (plan_simplify.c: dead nodes out, common subexpressions joined, trivial arithmetic folded), fuse
  * and schedule (plan_fuse.c: pointwise runs become one launch each; everything gets its place in the order; plan_clone.c: cheap values
  * are recomputed by their readers instead of stored), emit (plan_emit.c:
- * the programs of fused launches), place (plan_memory.c: assigns written in place, liveness, one arena with offsets, reuse).
+ * the programs of fused launches; plan_sums.c: sums join the launch that computes what they sum), place (plan_memory.c: assigns written in place, liveness, one arena with offsets, reuse).
  *
  * Three conditions hold after every pass and are what the tests check: the order of units is topological; no unit that reads a
  * window of a buffer crosses an effect that writes it; two values that live at one time share no byte.
@@ -66,6 +66,7 @@ struct plan {
 struct plan_options {
     bool no_simplify, no_fuse, no_clone, no_inplace; /* for tests: each node by itself, nothing reused */
     int64_t clone_bytes;                             /* recompute values from this size; 0 = the default, 64 KB */
+    bool sums;                                       /* fused launches may sum what they compute (backend.h) */
 };
 
 struct plan *plan_create(const struct graph *g, const struct plan_options *o); /* o NULL: all passes */
@@ -79,6 +80,7 @@ void plan_simplify(struct plan *p, const struct graph *g, const struct plan_opti
 void plan_fuse(struct plan *p, const struct plan_options *o);
 void plan_clone(struct plan *p, int64_t min_bytes); /* the last step of plan_fuse */
 void plan_emit(struct plan *p);
+void plan_sums(struct plan *p);
 void plan_place(struct plan *p, const struct plan_options *o);
 
 int plan_add_node(struct plan *p, const struct pnode *n);

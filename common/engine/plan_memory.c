@@ -106,6 +106,9 @@ static int reusable_input(const struct plan *p, int u, int out, const char **why
     *why = "first use";
     if (q->op != OP_fused)
         return -1;
+    for (int k = 0; k < q->n_out; k++)
+        if (q->out[k] == out && q->fused->sum[k])
+            return -1;
     for (int k = 0; k < q->n_in; k++) {
         int b = plan_base(p, q->in[k]);
         const struct pnode *x = &p->node[b], *y = &p->node[out];

@@ -118,21 +118,42 @@ static void write_kernel(FILE *out, const struct found *f, int number) {
     int w = f->pattern.width, n_in = f->f.n_in, n_out = f->f.n_out;
     fprintf(out, "\n/* %s */\n", f->pattern.text);
     fprintf(out, "__global__ static void __launch_bounds__(FUSED_BLOCK) fused_%d(const __grid_constant__ fused_args a) {\n", number);
-    fprintf(out, "    const uint32_t group = blockIdx.x * FUSED_BLOCK + threadIdx.x;\n    if (group >= a.groups)\n        return;\n");
-    fprintf(out, "    const uint32_t at = group * %d;\n    float ", w);
+    if (!f->pattern.sums) {
+        fprintf(out, "    const uint32_t group = blockIdx.x * FUSED_BLOCK + threadIdx.x;\n    if (group >= a.groups)\n        return;\n");
+        fprintf(out, "    const uint32_t at = group * %d;\n", w);
+    } else {
+        for (int k = 0; k < n_out; k++)
+            if (f->f.sum[k])
+                fprintf(out, "    float s%d[%d] = {0};\n", k, w);
+        fprintf(out, "    const uint32_t column = threadIdx.x %% a.threads_x * %d, start = blockIdx.x * a.slice;\n", w);
+        fprintf(out, "    const uint32_t end = min(start + a.slice, a.rows), step = FUSED_BLOCK / a.threads_x;\n");
+        fprintf(out, "    for (uint32_t row = start + threadIdx.x / a.threads_x; row < end; row += step) {\n");
+        fprintf(out, "    const uint32_t at = (blockIdx.y * a.rows + row) * a.channels + column;\n");
+    }
+    fprintf(out, "    float ");
     for (int i = 0; i < n_in; i++)
-        fprintf(out, "x%d[%d], ", i, w);
-    for (int k = 0; k < n_out; k++)
-        fprintf(out, "%sy%d[%d]", k ? ", " : "", k, w);
+        fprintf(out, "%sx%d[%d]", i ? ", " : "", i, w);
+    for (int k = 0, some = n_in; k < n_out; k++)
+        if (!f->f.sum[k])
+            fprintf(out, "%sy%d[%d]", some++ ? ", " : "", k, w);
     fprintf(out, ";\n");
     write_loads(out, f);
     fprintf(out, "#pragma unroll\n    for (int j = 0; j < %d; j++) {\n", w);
     write_operations(out, f);
     for (int k = 0; k < n_out; k++)
-        fprintf(out, "        y%d[j] = r%d;\n", k, f->f.out_reg[k]);
+        if (f->f.sum[k])
+            fprintf(out, "        s%d[j] += r%d;\n", k, f->f.out_reg[k]);
+        else
+            fprintf(out, "        y%d[j] = r%d;\n", k, f->f.out_reg[k]);
     fprintf(out, "    }\n");
     for (int k = 0; k < n_out; k++)
-        fprintf(out, "    fused_store<%s>(a.out[%d], at, y%d);\n", type(f->out_type[k]), k, k);
+        if (!f->f.sum[k])
+            fprintf(out, "    fused_store<%s>(a.out[%d], at, y%d);\n", type(f->out_type[k]), k, k);
+    if (f->pattern.sums)
+        fprintf(out, "    }\n");
+    for (int k = 0; k < n_out; k++)
+        if (f->f.sum[k])
+            fprintf(out, "    fused_sum_block<%d>(a, a.partial[%d], s%d);\n", w, k, k);
     fprintf(out, "}\n");
 }
 
@@ -204,6 +225,9 @@ int main(int argc, char **argv) {
     enum status st = sg2_plan_standard(d, &e);
     if (st == ST_OK)
         st = plan_inception(d, &e);
+    setenv("FACEMILL_CUDA_SUMS", "1", 1); /* and once more with sums joined, while the two are compared */
+    if (st == ST_OK)
+        st = sg2_plan_standard(d, &e);
     device_close(d);
     for (int part = 0; part < PARTS && st == ST_OK; part++) {
         char *text = NULL, *path = xasprintf("%s/fused_%d.cu", argv[1], part);

@@ -292,6 +292,51 @@ static void assigns_in_place(void **state) {
     graph_free(g);
 }
 
+static void see_nothing(void *arg, const struct kernel_call *c) { (void)arg, (void)c; }
+
+/* Where the backend can, sums over pixels are outputs of the launch that computes their terms, which are then not stored. */
+static void sums_join_their_terms(void **state) {
+    (void)state;
+    for (int kept = 0; kept < 2; kept++) {
+        struct device *d = device_dry(see_nothing, NULL);
+        struct buffer *big = buffer_create(d, 1 << 24, "big"), *to = buffer_create(d, 1 << 24, "to");
+        struct graph *g = graph_create("sums");
+        tensor *x = graph_input(g, big, 0, DT_F32, "x", 4, 4, 64, 64, 64), *y = graph_input(g, big, 4 << 20, DT_F32, "y", 4, 4, 64, 64, 64);
+        tensor *product = mul(g, x, y), *channel = sum_axes(g, product, 7), *style = sum_axes(g, product, 6);
+        assign(g, graph_input(g, to, 8 << 20, DT_F32, "s", 4, 4, 1, 1, 64), style);
+        assign(g, graph_input(g, to, 9 << 20, DT_F32, "c", 4, 1, 1, 1, 64), channel);
+        assign(g, graph_input(g, to, 10 << 20, DT_F32, "r", 4, 4, 64, 64, 1), sum_axes(g, x, 8)); /* rows are not summed so */
+        if (kept)
+            assign(g, graph_input(g, to, 0, DT_F32, "p", 4, 4, 64, 64, 64), product);
+        struct plan *p = make(g, NULL), *q = make(g, &(struct plan_options){.sums = true});
+        assert_int_equal(count_op(p, OP_sum), 3);
+        assert_int_equal(count_op(q, OP_sum), 1);
+        assert_int_equal(count_op(q, OP_fused), 1);
+        for (int u = 0; u < q->n_unit; u++)
+            if (q->unit[u].op == OP_fused) {
+                const struct fused_program *f = q->unit[u].fused;
+                int64_t outs[4] = {0};
+                assert_int_equal(f->n_out, 2 + kept);
+                assert_int_equal(q->unit[u].n_out, 2 + kept);
+                for (int k = 0; k < f->n_out; k++) {
+                    outs[k] = pnode_count(&q->node[q->unit[u].out[k]]);
+                    int64_t n = 1;
+                    for (int i = 0; i < f->ndim; i++)
+                        n *= f->sum[k] >> i & 1 ? 1 : f->dim[i];
+                    assert_int_equal(n, outs[k]);
+                }
+                assert_int_equal(outs[0] + outs[1] + outs[2], 4 * 64 + 64 + (kept ? 1 << 20 : 0));
+                assert_int_equal(f->dim[f->ndim - 1], 64);
+            }
+        plan_free(p);
+        plan_free(q);
+        graph_free(g);
+        buffer_free(big);
+        buffer_free(to);
+        device_close(d);
+    }
+}
+
 static void limits_are_kept(void **state) {
     (void)state;
     struct graph *g = graph_create("limits");
@@ -653,7 +698,7 @@ int main(void) {
         cmocka_unit_test(limits_are_kept),      cmocka_unit_test(random_programs),
         cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(pointwise_accuracy),
         cmocka_unit_test(broadcasts_over_blocks), cmocka_unit_test(adam_and_lerp),
-        cmocka_unit_test(random_rows),
+        cmocka_unit_test(random_rows),           cmocka_unit_test(sums_join_their_terms),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
