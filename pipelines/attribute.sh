@@ -6,6 +6,7 @@
 # reads a sample stream and prints "KEY NUMBER" for each picture that it can judge; without it, the width of the mouth from
 # face-align's landmarks is what counts as a smile. LAYERS are those that move: without the late ones, colours stay.
 set -eu
+[ $# -ge 2 ] || { sed -n '2s/^# \(.*\) - .*/usage: \1/p' "$0" >&2; exit 2; }
 network=$1 out=$2 count=${COUNT:-600} amounts=${AMOUNTS:--4,-2,0,2,4} psi=${TRUNC:-0.7} layers=${LAYERS:-0-5}
 mkdir -p "$out"
 

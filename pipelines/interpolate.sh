@@ -5,6 +5,7 @@
 # than a short one. VIDEO may end in .webp or .png (animations that browsers show) or .y4m; anything else, such as walk.mp4, is
 # made by ffmpeg. FRAMES for the whole loop, FPS, TRUNC and FFMPEG (options for the encoder) change the rest.
 set -eu
+[ $# -ge 2 ] || { sed -n '2s/^# \(.*\) - .*/usage: \1/p' "$0" >&2; exit 2; }
 network=$1 video=$2 seeds=${3:-11,5,22,9,16} fps=${FPS:-24} psi=${TRUNC:-0.7}
 
 walk() {

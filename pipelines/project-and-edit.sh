@@ -7,6 +7,7 @@
 # them; OUT/edited is a folder with one picture for each direction and amount, for whatever comes next.
 # ALIGNED=1 takes the photograph as aligned already; PROJECT holds further options of sg2-project. Run again, it keeps the projection.
 set -eu
+[ $# -ge 3 ] || { sed -n '2s/^# \(.*\) - .*/usage: \1/p' "$0" >&2; exit 2; }
 network=$1 photo=$2 out=$3 amounts=${4:--2,-1,0,1,2} layers=${LAYERS:-0-4} directions=${DIRECTIONS:-}
 mkdir -p "$out"
 

@@ -5,6 +5,7 @@
 # can be mailed. RUN is a run folder of sg2-train; SCORES.tsv has lines "what<TAB>value<TAB>note"; STORE.json is what
 # `pack-lmdb ls --json` printed; TIMES.tsv has lines "stage<TAB>seconds". Needs sh, awk, sed and base64 only.
 set -eu
+[ $# -ge 1 ] || { sed -n '2s/^# /usage: /p' "$0" >&2; exit 2; }
 run=$1 scores=${2:-} store=${3:-} times=${4:-}
 [ -f "$run/stats.jsonl" ] || { echo "report.sh: $run/stats.jsonl is not there; is $run a run folder of sg2-train?" >&2; exit 1; }
 

@@ -5,6 +5,7 @@
 # (colours, of a 128x128 network) confines search and move to these; default all. SEED, COUNT, AMOUNTS and TRUNC change the rest.
 # The directions stay beside the sheet, for sg2-latent move.
 set -eu
+[ $# -ge 2 ] || { sed -n '2s/^# \(.*\) - .*/usage: \1/p' "$0" >&2; exit 2; }
 network=$1 sheet=$2 layers=${3:-} seed=${SEED:-8} count=${COUNT:-6} amounts=${AMOUNTS:--3,-1.5,0,1.5,3} psi=${TRUNC:-0.7}
 directions=${sheet%.*}.npy
 

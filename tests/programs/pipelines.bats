@@ -127,3 +127,11 @@ PY
     run ! "$ROOT/pipelines/project-and-edit.sh" "$NET" nowhere.jpg bad 2>/dev/null
     [ ! -e bad/w.npy ]
 }
+
+@test "without arguments, each says how it is used, and exits with 2" {
+    for script in attribute balanced interpolate mix project-and-edit report sefa truncation watch; do
+        run "$ROOT/pipelines/$script.sh" </dev/null
+        [ "$status" -eq 2 ]
+        [[ $output == "usage: $script.sh "[A-Z]* ]]
+    done
+}
