@@ -162,6 +162,7 @@ bench:
 	$(SUB) -j$(JOBS) bench-programs
 	@PATH="$(CURDIR)/$(BUILD)/bin:$(CURDIR)/$(BUILD)/bench:$$PATH" tests/bench/bench.sh '$(PHOTOS)'
 # Training and generation on a GPU; rows by name with BENCH_ROWS='train-1024-stylegan2 ...'
+BENCH_CUDA := bench_cuda bench_inception bench_launches
 bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda $(BUILD)/bench/bench_inception \
 		$(BUILD)/bin/sg2-gen $(BUILD)/bin/sg2-train $(BUILD)/bin/pack-lmdb
 	@$(BUILD)/bench/bench_cuda --json $(BUILD)/bench-cuda.json $(BENCH_ROWS)
@@ -169,7 +170,7 @@ bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda $(BUILD)/ben
 	@echo 'as JSON: $(BUILD)/bench-cuda.json'
 
 # ---- everything for a machine with a GPU and another distribution, in one folder that can lie anywhere ----
-bundle-programs: $(PROGRAMS:%=$(BUILD)/bin/%) $(BUNDLE_TESTS:%=$(BUILD)/tests/%) $(BUILD)/bench/bench_cuda $(BUILD)/bench/bench_inception
+bundle-programs: $(PROGRAMS:%=$(BUILD)/bin/%) $(BUNDLE_TESTS:%=$(BUILD)/tests/%) $(BENCH_CUDA:%=$(BUILD)/bench/%)
 bundle: $(PLUGIN)
 	$(SUB) -j$(JOBS) BUILD=build/bundle-build ARCH=x86-64-v3 ONEDNN=0 BUNDLE=1 NVCC= bundle-programs
 	@pipelines/bundle.sh build/bundle-build '$(PLUGIN)' build/bundle

@@ -15,7 +15,7 @@ outside='linux-vdso|ld-linux-x86-64|lib(c|m|dl|rt|pthread|stdc\+\+|gcc_s)\.so'
 rm -rf "$out" "$out.tar.xz"
 mkdir -p "$out"/{bin,lib,bench,tests,examples,share/man/man1}
 install "$build"/bin/* "$out/bin"
-install "$build"/bench/bench_cuda "$build"/bench/bench_inception "$out/bench"
+install "$build"/bench/bench_cuda "$build"/bench/bench_inception "$build"/bench/bench_launches "$out/bench"
 for t in "$build"/tests/*; do
     if [ -f "$t" ] && [ -x "$t" ]; then install "$t" "$out/tests"; fi
 done
@@ -56,7 +56,7 @@ elsewhere=$(mktemp -d)
 trap 'rm -rf "$elsewhere"' EXIT
 cp -r "$out" "$elsewhere/a folder"
 cd "$elsewhere/a folder"
-for e in bin/* tests/test_* tests/check-reference bench/bench_cuda bench/bench_inception; do
+for e in bin/* tests/test_* tests/check-reference bench/bench_*; do
     strange=$(env -i ldd "$e" | grep '=>' | grep -vE "^[[:space:]]*($outside)" | grep -vF "=> $PWD/" || true)
     if [ -n "$strange" ]; then
         say "$e would use from outside: $strange"
