@@ -298,8 +298,19 @@ static tensor *c_affine_adj(struct trial *t) {
     tensor *x = picture(t, 3, 20);
     return affine_sample_adj(t->g, x, theta(t, x->dim[0]), pick(t, 1, 20), pick(t, 1, 20));
 }
-static tensor *c_maxpool(struct trial *t) { return maxpool2d(t->g, picture(t, 3, 12), 3, (int)pick(t, 1, 2), (int)pick(t, 0, 1)); }
-static tensor *c_avgpool(struct trial *t) { return avgpool2d(t->g, picture(t, 3, 12), 3, (int)pick(t, 1, 2), (int)pick(t, 0, 1)); }
+/* Windows of 3 as Inception has them, and any other; pictures of more than a tile of outputs. */
+static tensor *pooled(struct trial *t, tensor *pool(struct graph *, tensor *, int, int, int)) {
+    int size = pick(t, 0, 3) ? 3 : (int)pick(t, 1, 5), stride = (int)pick(t, 1, size < 2 ? 1 : 2), pad = (int)pick(t, 0, (size - 1) / 2);
+    return pool(t->g, picture(t, size, 16), size, stride, pad);
+}
+static tensor *c_maxpool(struct trial *t) { return pooled(t, maxpool2d); }
+static tensor *c_avgpool(struct trial *t) { return pooled(t, avgpool2d); }
+/* one window over all of a picture */
+static tensor *c_pool_all(struct trial *t) {
+    int size = (int)pick(t, 1, 9);
+    tensor *x = input(t, D(pick(t, 1, 4), size, size, channels(t)));
+    return pick(t, 0, 1) ? avgpool2d(t->g, x, size, 1, 0) : maxpool2d(t->g, x, size, 1, 0);
+}
 static tensor *c_to_u8(struct trial *t) { return cast(t->g, to_u8(t->g, within(t, -1.3f, 1.3f, D(pick(t, 1, 5), 7, pick(t, 1, 50), 3))), DT_F32); }
 static tensor *c_take(struct trial *t) {
     int64_t N = pick(t, 1, 9), H = pick(t, 1, 9), W = pick(t, 0, 1) ? 16 : pick(t, 1, 9), C = pick(t, 1, 4), index[12];
@@ -371,7 +382,8 @@ static const struct test_case cases[] = {
     CASE(layer, .f32_only = true), CASE(broadcast), CASE(sum), CASE(sum_all), CASE(slice), CASE(pad), CASE(concat), CASE(permute),
     CASE(matmul), CASE(conv, .aligned = true), CASE(conv_dx, .aligned = true), CASE(conv_dw, .aligned = true), CASE(upfirdn), CASE(upfirdn_usual), CASE(reflect), CASE(reflect_adj),
     CASE(affine, .tolerance = 1e-4), CASE(affine_adj, .tolerance = 1e-4), CASE(maxpool, .value_only = true),
-    CASE(avgpool, .value_only = true), CASE(to_u8, .tolerance = 1 / 250.0, .value_only = true),
+    CASE(avgpool, .value_only = true), CASE(pool_all, .value_only = true),
+    CASE(to_u8, .tolerance = 1 / 250.0, .value_only = true),
     CASE(take, .tolerance = 1e-9, .value_only = true, .f32_only = true), CASE(sanitize, .tolerance = 1e-9, .value_only = true, .f32_only = true),
     CASE(nonfinite, .tolerance = 1e-9, .value_only = true, .f32_only = true), CASE(normal, .value_only = true, .f32_only = true),
     CASE(uniform, .tolerance = 1e-7, .value_only = true, .f32_only = true), CASE(assign, .value_only = true, .f32_only = true),
