@@ -400,8 +400,15 @@ static int list(const char *path) {
             printf("  content %s\n", m->content_hash);
         const cJSON *entry;
         cJSON_ArrayForEach(entry, cJSON_GetObjectItemCaseSensitive(json, "provenance")) {
+            cJSON *inputs = cJSON_GetObjectItemCaseSensitive(entry, "inputs");
+            int more = cJSON_GetArraySize(inputs) - 4; /* a shell's *.jpg may be thousands of names */
+            for (int k = 0; k < more; k++)
+                cJSON_DeleteItemFromArray(inputs, 4);
             char *text = cJSON_PrintUnformatted(entry);
-            printf("  made by %s\n", text);
+            printf("  made by %s", text);
+            if (more > 0)
+                printf(" and %d more inputs (--json names them)", more);
+            putchar('\n');
             free(text);
         }
     }

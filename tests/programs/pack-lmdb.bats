@@ -543,3 +543,12 @@ for i in range(150):
     fails_with 1 'Permission denied' pack-lmdb ls s.lmdb
     chmod u+w s.lmdb
 }
+
+@test "ls names a few inputs and counts the rest" {
+    mkdir many
+    for i in 1 2 3 4 5 6 7; do cp "$ROOT/examples/photos/generated-seed0000.jpg" many/$i.jpg; done
+    pack-lmdb --quiet --crop center --size 32 many.lmdb many/*.jpg
+    run pack-lmdb ls many.lmdb
+    [[ $output == *'"many/4.jpg"]'*'and 3 more inputs'* && $output != *many/5.jpg* ]]
+    pack-lmdb ls --json many.lmdb | grep -q 'many/7.jpg'
+}
