@@ -7,14 +7,11 @@
  *             could pass the values at 4.2 TB/s; now it is 12 to 13. The next row is on its way while this one is summed.
  *   fir_flat  the augmentation's 12 taps along rows of RGB pixels, through shared memory: what is read and written is whole lines, where
  *             three values of a pixel a thread make a warp's 24 loads touch six lines each.
- *   fir_tile  the same 12 taps down columns (a row of the picture seen as channels); and, unless FACEMILL_CUDA_FIR=strips,
- *             everything, until the other two are measured. A thread computes a tile of pixels in registers; each pixel read serves every
- *             tap it meets. Positions and taps are known to the compiler.
+ *   fir_tile  the same 12 taps down columns (a row of the picture seen as channels). A thread computes a tile of pixels in
+ *             registers; each pixel read serves every tap it meets. Positions and taps are known to the compiler.
  *   fir_row   any other filter: one thread an element, rows of Q*C elements, so that a warp reads whole lines and there is no
  *             64-bit division.
  */
-#include <string.h>
-
 #include "kernels/cuda.h"
 
 struct fir_args {
@@ -377,15 +374,6 @@ template <typename T, int UP, int DOWN> static void launch_strip(struct cuda_con
     fir_strip<T, UP, DOWN><<<cuda_grid(threads, STRIP_THREADS), STRIP_THREADS, 0, c->stream>>>(x, f, y, *a, rows, group, threads);
 }
 
-static bool wants_tiles(void) {
-    static int answer = -1;
-    if (answer < 0) {
-        const char *wish = getenv("FACEMILL_CUDA_FIR");
-        answer = !wish || strcmp(wish, "strips");
-    }
-    return answer;
-}
-
 /* ---- which one ---- */
 /* 4x4 on channels in multiples of 16 bytes. */
 template <typename T> static bool square(struct cuda_context *c, const T *x, const float *f, T *y, const struct fir_args *a) {
@@ -394,23 +382,12 @@ template <typename T> static bool square(struct cuda_context *c, const T *x, con
         a->down_y != a->down_x)
         return false;
     bool even = a->pad_y % 2 == 0 && a->pad_x % 2 == 0;
-    if (!wants_tiles()) {
-        if (a->up_y == 1 && a->down_y == 1)
-            launch_strip<T, 1, 1>(c, x, f, y, a);
-        else if (a->up_y == 1 && a->down_y == 2)
-            launch_strip<T, 1, 2>(c, x, f, y, a);
-        else if (a->up_y == 2 && a->down_y == 1 && even)
-            launch_strip<T, 2, 1>(c, x, f, y, a);
-        else
-            return false;
-        return true;
-    }
     if (a->up_y == 1 && a->down_y == 1)
-        launch_tile<T, V, axis<4, 1, 1, 4>, axis<4, 1, 1, 2>>(c, x, f, y, a);
+        launch_strip<T, 1, 1>(c, x, f, y, a);
     else if (a->up_y == 1 && a->down_y == 2)
-        launch_tile<T, V, axis<4, 1, 2, 2>, axis<4, 1, 2, 2>>(c, x, f, y, a);
+        launch_strip<T, 1, 2>(c, x, f, y, a);
     else if (a->up_y == 2 && a->down_y == 1 && even)
-        launch_tile<T, V, axis<4, 2, 1, 4>, axis<4, 2, 1, 2>>(c, x, f, y, a);
+        launch_strip<T, 2, 1>(c, x, f, y, a);
     else
         return false;
     return true;
@@ -480,19 +457,10 @@ template <int UP, int DOWN> static void launch_flat(struct cuda_context *c, cons
 static bool row(struct cuda_context *c, const float *x, const float *f, float *y, const struct fir_args *a) {
     if (a->fh != 1 || a->up_y != 1 || a->down_y != 1 || a->pad_y || a->P != a->H || a->C != 3)
         return false;
-    if (!wants_tiles()) {
-        if (a->up_x == 2 && a->down_x == 1 && a->pad_x % 2 == 0)
-            launch_flat<2, 1>(c, x, f, y, a);
-        else if (a->up_x == 1 && a->down_x == 2)
-            launch_flat<1, 2>(c, x, f, y, a);
-        else
-            return false;
-        return true;
-    }
     if (a->up_x == 2 && a->down_x == 1 && a->pad_x % 2 == 0)
-        launch_tile<float, 3, still, axis<12, 2, 1, 4>>(c, x, f, y, a);
+        launch_flat<2, 1>(c, x, f, y, a);
     else if (a->up_x == 1 && a->down_x == 2)
-        launch_tile<float, 3, still, axis<12, 1, 2, 2>>(c, x, f, y, a);
+        launch_flat<1, 2>(c, x, f, y, a);
     else
         return false;
     return true;

@@ -65,8 +65,7 @@ static void fill_addresses(struct program *p) {
 }
 
 enum status program_create(struct program **out, struct graph *g, struct device *d, struct error *e) {
-    bool sums = d->backend->sums && getenv("FACEMILL_CUDA_SUMS"); /* tests/bench/cuda.md: not measured yet */
-    return program_create_with(out, g, d, &(struct plan_options){.sums = sums}, e);
+    return program_create_with(out, g, d, &(struct plan_options){.sums = d->backend->sums}, e);
 }
 
 enum status program_create_with(struct program **out, struct graph *g, struct device *d, const struct plan_options *o,

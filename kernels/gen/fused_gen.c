@@ -225,9 +225,6 @@ int main(int argc, char **argv) {
     enum status st = sg2_plan_standard(d, &e);
     if (st == ST_OK)
         st = plan_inception(d, &e);
-    setenv("FACEMILL_CUDA_SUMS", "1", 1); /* and once more with sums joined, while the two are compared */
-    if (st == ST_OK)
-        st = sg2_plan_standard(d, &e);
     device_close(d);
     for (int part = 0; part < PARTS && st == ST_OK; part++) {
         char *text = NULL, *path = xasprintf("%s/fused_%d.cu", argv[1], part);

@@ -5,8 +5,8 @@
 #                                       and FOLDER.tar.xz, 50 MB, to carry
 #   FOLDER/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train gen fp32 large (default: the first four)
 #
-# Switches, read by the plugin; what is new is off without them: FACEMILL_CUDA_FIR=strips, FACEMILL_CUDA_CONV=graph|all,
-# FACEMILL_CUDA_F32=split|nchw, FACEMILL_CUDA_MATMUL=timed, FACEMILL_CUDA_SUMS=1.
+# Switches, read by the plugin; what is new is off without them: FACEMILL_CUDA_CONV=graph|all,
+# FACEMILL_CUDA_F32=split|nchw, FACEMILL_CUDA_MATMUL=timed.
 # Logs go to $OUT (default: FOLDER/out). Choosing convolutions' algorithms is the longest part: the cache of choices is kept there too.
 set -euo pipefail
 command=${1:?pack or run} to=${2:?a folder}
@@ -52,7 +52,7 @@ run() {
     }
     step() { case " $steps " in *" $1 "*) return 0 ;; *) return 1 ;; esac }
     cd "$to"
-    new=(FACEMILL_CUDA_FIR=strips FACEMILL_CUDA_CONV=graph FACEMILL_CUDA_MATMUL=timed FACEMILL_CUDA_SUMS=1)
+    new=(FACEMILL_CUDA_CONV=graph FACEMILL_CUDA_MATMUL=timed)
     if step check; then
         export "${new[@]}" FACEMILL_CUDA_F32=split
         quietly test_fused bin/test_fused
@@ -61,9 +61,7 @@ run() {
         unset "${new[@]%%=*}" FACEMILL_CUDA_F32
     fi
     if step launches; then
-        quietly fir-old bin/bench_launches fir
-        FACEMILL_CUDA_FIR=strips quietly fir-new bin/bench_launches fir
-        beside 'FIR filters' "$out/fir-old.log" "$out/fir-new.log"
+        quietly fir bin/bench_launches fir
         quietly conv-old bin/bench_launches bf16
         FACEMILL_CUDA_CONV=graph FACEMILL_CUDA_CONV_TALK=1 quietly conv-new bin/bench_launches bf16
         grep -v "^cuDNN:" "$out/conv-new.log" >"$out/conv-new.table" || true
@@ -73,16 +71,12 @@ run() {
     if step train; then
         export FACEMILL_BENCH_PROFILE=1 # one change after the other, each with its table of operations in the log
         quietly train-old bin/bench_cuda train-128
-        export FACEMILL_CUDA_FIR=strips
-        quietly train-fir bin/bench_cuda train-128
-        export FACEMILL_CUDA_SUMS=1
-        quietly train-fir-sums bin/bench_cuda train-128
         export FACEMILL_CUDA_MATMUL=timed
-        quietly train-fir-sums-matmul bin/bench_cuda train-128
+        quietly train-matmul bin/bench_cuda train-128
         export FACEMILL_CUDA_CONV=graph
         quietly train-new bin/bench_cuda train-128
         unset FACEMILL_BENCH_PROFILE
-        for v in old fir fir-sums fir-sums-matmul new; do
+        for v in old matmul new; do
             echo "$v: $(grep -hE '^train-128.*s/kimg' "$out/train-$v.log" || true)"
             grep -hE ' every |^    phases' "$out/train-$v.log" || true
         done
