@@ -164,7 +164,7 @@ bench:
 # Training and generation on a GPU; rows by name with BENCH_ROWS='train-1024-stylegan2 ...'
 BENCH_CUDA := bench_cuda bench_inception bench_launches
 bench-cuda: $(BUILD)/lib/facemill-cuda.so $(BUILD)/bench/bench_cuda $(BUILD)/bench/bench_inception \
-		$(BUILD)/bin/sg2-gen $(BUILD)/bin/sg2-train $(BUILD)/bin/pack-lmdb
+		$(BUILD)/bin/sg2-gen $(BUILD)/bin/sg2-train $(BUILD)/bin/pack-lmdb $(BUILD)/bin/fid-score
 	@$(BUILD)/bench/bench_cuda --json $(BUILD)/bench-cuda.json $(BENCH_ROWS)
 	@$(BUILD)/bench/bench_inception --device cuda
 	@echo 'as JSON: $(BUILD)/bench-cuda.json'

@@ -1,15 +1,19 @@
-/* bench_inception - Inception features: speed, what 16 bits do to FID, and FID of two 2,048-dimensional statistics.
+/* bench_inception - Inception features: speed, what 16 bits do to FID, FID of two 2,048-dimensional statistics, and a generator's
+ * pictures scored as they come, by whole programs.
  *
- *     bench_inception [--device cpu|cuda] [--pictures N] [--profile] [WEIGHTS|- [BATCH]]
+ *     bench_inception [--device cpu|cuda] [--pictures N] [--stream N] [--profile] [WEIGHTS|- [BATCH]]
  *
- * Prints rows "what, tab, measured, tab, goal". On the CPU the network is timed in turns with sgemm (2048 cubed, all processors), the
- * best of each counts, and their ratio is taken of processor time, which other work on the machine disturbs least. On a GPU the
- * network runs in float16 and in float32 on batches of 128x128 pictures from the host's memory, each staged while the one before is
- * computed. --pictures N (default 4096 on a GPU, none on the CPU, where float16 is emulated) compares FID of N drawn pictures
- * against N others in both precisions. Without WEIGHTS (or with -) they are those of the formula in tests/reference: speed does not
- * depend on them. What rounding does, does: with the formula's, features vary by a tenth of their size from picture to picture, with
- * published ones by all of it. Emulated with the formula's, float16 moves FID by -0.03 % (24 pictures) and +0.01 % (64); with weights
- * rounded one by one, not together (inception.c), it was -0.10 to -0.12 %.
+ * Prints rows "what, tab, measured, tab, goal" as they are known. On the CPU the network is timed in turns with sgemm (2048 cubed, all
+ * processors), the best of each counts, and their ratio is taken of processor time, which other work on the machine disturbs least. On a
+ * GPU the network runs in float16 and in float32 on batches of 128x128 pictures from the host's memory, each staged while the one before
+ * is computed. --pictures N (default 4096 on a GPU, none on the CPU, where float16 is emulated) compares FID of N drawn pictures against
+ * N others in both precisions. --stream N (default 50000 on a GPU, none on the CPU) times "sg2-gen | fid-score --ref STORE -" with the
+ * programs beside this one and examples/faces-128.safetensors, or where that is not there a fresh network of its size.
+ *
+ * Without WEIGHTS (or with -) they are those of the formula in tests/reference: speed does not depend on them. What rounding does, does:
+ * with the formula's, features vary by a tenth of their size from picture to picture, with published ones by all of it. Emulated with
+ * the formula's, float16 moves FID by -0.03 % (24 pictures) and +0.01 % (64); with weights rounded one by one, not together
+ * (inception.c), it was -0.10 to -0.12 %.
  */
 #include <cblas.h>
 #include <stdio.h>
@@ -18,11 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/base/installed.h"
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
 #include "common/metrics/frechet.h"
 #include "common/metrics/inception.h"
 #include "common/metrics/moments.h"
+#include "common/store/checkpoint.h"
+#include "common/stylegan2/trainer.h"
 #include "tests/inception_formula.h"
 
 #define SIDE 2048
@@ -89,28 +96,37 @@ static void draw(struct image *im, unsigned seed, int cells, int lift) {
     image_free(&small);
 }
 
-static void add_set(struct inception *net, int batch, int n, int set, struct moments *m) {
-    struct image *pictures = xcalloc(batch, sizeof *pictures);
+/* n pictures of a set, drawn by all processors. Caller frees. */
+static struct image *draw_set(int n, int set) {
+    struct image *pictures = xcalloc(n, sizeof *pictures);
+#pragma omp parallel for schedule(dynamic)
+    for (int i = 0; i < n; i++)
+        draw(&pictures[i], (unsigned)(2 * i + set) * 2654435761u, 8 + i % 7 + set, 12 * set);
+    return pictures;
+}
+
+static void free_set(struct image *pictures, int n) {
+    for (int i = 0; i < n; i++)
+        image_free(&pictures[i]);
+    free(pictures);
+}
+
+static void add_set(struct inception *net, int batch, const struct image *pictures, int n, struct moments *m) {
     float *features = xmalloc((size_t)batch * INCEPTION_FEATURES * sizeof *features);
     for (int first = 0; first < n; first += batch) {
         int count = n - first < batch ? n - first : batch;
-        for (int i = 0; i < count; i++)
-            draw(&pictures[i], (unsigned)(2 * (first + i) + set) * 2654435761u, 8 + (first + i) % 7 + set, 12 * set);
-        inception_run(net, pictures, count, (struct inception_out){.pool = features});
+        inception_run(net, pictures + first, count, (struct inception_out){.pool = features});
         moments_add(m, features, count);
-        for (int i = 0; i < count; i++)
-            image_free(&pictures[i]);
     }
-    free(pictures);
     free(features);
 }
 
-static double fid_of_sets(struct inception *net, int batch, int n) {
+static double fid_of_sets(struct inception *net, int batch, struct image *const *sets, int n) {
     int d = INCEPTION_FEATURES;
     double *mu[2], *sigma[2];
     for (int set = 0; set < 2; set++) {
         struct moments *m = moments_create(d);
-        add_set(net, batch, n, set, m);
+        add_set(net, batch, sets[set], n, m);
         mu[set] = xmalloc((size_t)d * sizeof(double));
         sigma[set] = xmalloc((size_t)d * d * sizeof(double));
         moments_finish(m, false, mu[set], sigma[set]);
@@ -170,27 +186,103 @@ static void against_sgemm(struct inception *net, const struct image *pictures, i
     free(features);
 }
 
+/* ---- whole programs ---- */
+
+/* Seconds of a shell command with this build's programs first in PATH; its stdout is dropped. Negative: it failed. */
+static double shell(const char *command) {
+    char *programs = installed_path("bin");
+    char *line = xasprintf("PATH='%s':\"$PATH\"; export PATH; { %s ; } >/dev/null", programs, command);
+    double start = cli_seconds();
+    int status = system(line);
+    if (status)
+        fprintf(stderr, "bench_inception: status %d of: %s\n", status, command);
+    free(line);
+    free(programs);
+    return status ? -1 : cli_seconds() - start;
+}
+
+/* A fresh 128x128 network of cfg auto. */
+static bool write_network(const char *path, struct error *e) {
+    struct trainer_config c;
+    struct device *d;
+    if (trainer_preset(&c, "auto", 128, 1, e) != ST_OK || device_open(&d, "cpu", 0, e) != ST_OK)
+        return false;
+    struct sg2_net *net = sg2_net_create(d, SG2_G, &c.net);
+    sg2_net_init(net, 1);
+    bool good = checkpoint_write_network(path, net, 0, "{}", e) == ST_OK;
+    sg2_net_free(net);
+    device_close(d);
+    return good;
+}
+
+/* n generated pictures scored against a store of a thousand. Once with few before, so that algorithms are chosen and remembered. */
+static void stream_row(const char *kind, const char *weights, int n) {
+    char folder[] = "/tmp/bench-inception-XXXXXX", network[64] = "examples/faces-128.safetensors";
+    struct error e;
+    if (!mkdtemp(folder)) {
+        perror(folder);
+        exit(1);
+    }
+    if (access(network, R_OK) != 0) {
+        snprintf(network, sizeof network, "%s/network.safetensors", folder);
+        if (!write_network(network, &e)) {
+            fprintf(stderr, "bench_inception: %s\n", e.text);
+            exit(1);
+        }
+    }
+    int few = n < 1000 ? n : 1000;
+    double seconds = 0, first = 0;
+    for (int k = 0; k < 3 && seconds >= 0; k++) {
+        first = k == 2 ? seconds : 0;
+        char *generate = xasprintf("sg2-gen --quiet --device %s --network '%s' --seeds 0-%d", kind, network, (k == 2 ? n : few) - 1);
+        char *command = k == 0 ? xasprintf("%s | pack-lmdb --quiet '%s/store'", generate, folder)
+                               : xasprintf("%s | fid-score --quiet --no-cache --device %s --inception '%s' --ref '%s/store' -", generate,
+                                           kind, weights, folder);
+        seconds = shell(command);
+        free(command);
+        free(generate);
+    }
+    if (seconds >= 0) {
+        printf("first use: sg2-gen | fid-score of %d pictures, s\t%.1f\t-\n", few, first);
+        printf("sg2-gen | fid-score of %d pictures against a store of %d, s\t%.1f\t<= 20\n", n, few, seconds);
+    }
+    char *remove = xasprintf("rm -rf '%s'", folder);
+    if (system(remove))
+        fprintf(stderr, "bench_inception: %s is left behind\n", folder);
+    free(remove);
+}
+
+/* -1: not a number, or less than `least`. */
+static int number(const char *text, int least) {
+    char *end;
+    long n = strtol(text, &end, 10);
+    return *text && !*end && n >= least && n <= 10000000 ? (int)n : -1;
+}
+
 int main(int argc, char **argv) {
     const char *weights = NULL, *kind = "cpu";
-    int batch = 0, n = -1;
+    int batch = 0, n = -1, stream = -1;
     bool profile = false, wrong = false;
     for (int i = 1; i < argc; i++)
         if (!strcmp(argv[i], "--device") && i + 1 < argc)
             kind = argv[++i];
         else if (!strcmp(argv[i], "--pictures") && i + 1 < argc)
-            wrong |= (n = atoi(argv[++i])) < 2;
+            wrong |= (n = number(argv[++i], 2)) < 0;
+        else if (!strcmp(argv[i], "--stream") && i + 1 < argc)
+            wrong |= (stream = number(argv[++i], 2)) < 0;
         else if (!strcmp(argv[i], "--profile"))
             profile = true;
         else if (!weights)
             weights = argv[i];
         else
-            wrong |= (batch = atoi(argv[i])) < 1;
+            wrong |= (batch = number(argv[i], 1)) < 0;
     struct device *device;
     struct error e;
     if (wrong) {
-        fputs("usage: bench_inception [--device cpu|cuda] [--pictures N] [--profile] [WEIGHTS|- [BATCH]]\n", stderr);
+        fputs("usage: bench_inception [--device cpu|cuda] [--pictures N] [--stream N] [--profile] [WEIGHTS|- [BATCH]]\n", stderr);
         return 2;
     }
+    setvbuf(stdout, NULL, _IOLBF, 0);
     char made[64] = "";
     if (!weights || !strcmp(weights, "-")) {
         snprintf(made, sizeof made, "/tmp/bench-inception-%ld.safetensors", (long)getpid());
@@ -207,34 +299,39 @@ int main(int argc, char **argv) {
     bool gpu = strcmp(device_name(device), "cpu") != 0;
     batch = batch ? batch : gpu ? 128 : 8;
     n = n >= 0 ? n : gpu ? 4096 : 0;
-    struct image *pictures = xcalloc(batch, sizeof *pictures);
-    for (int i = 0; i < batch; i++)
-        draw(&pictures[i], (unsigned)i, 12, 0);
+    stream = stream >= 0 ? stream : gpu ? 50000 : 0;
+    struct image *pictures = draw_set(batch, 0), *sets[2] = {draw_set(n, 0), draw_set(n, 1)};
     double fid[2] = {0};
-    for (int half = 0; half < 2; half++) {
+    for (int turn = 0; turn < 2; turn++) {
+        bool half = gpu ? !turn : turn; /* what a GPU is used for comes first */
+        const char *name = half ? "float16" : "float32";
         if (half && !gpu && !n)
             break;
+        double start = cli_seconds();
         struct inception *net = open_network(weights, device, batch, half);
-        const char *name = half ? "float16" : "float32";
-        if (gpu)
-            printf("Inception features of 128x128 pictures in %s, pictures/s\t%.0f\t>= %d\n", name, pipelined_rate(net, pictures, batch, 5),
-                   half ? 10000 : 3500);
-        else if (!half)
+        inception_run(net, pictures, batch, (struct inception_out){0});
+        if (gpu) {
+            printf("opening in %s and the first batch, s\t%.1f\t-\n", name, cli_seconds() - start);
+            printf("Inception features of 128x128 pictures in %s, pictures/s\t%.0f\t>= %d\n", name,
+                   pipelined_rate(net, pictures, batch, 3), half ? 10000 : 3500);
+        } else if (!half)
             against_sgemm(net, pictures, batch);
-        fid[half] = n ? fid_of_sets(net, batch, n) : 0;
+        fid[half] = n ? fid_of_sets(net, batch, sets, n) : 0;
         if (profile)
             inception_profile(net, stdout);
         inception_close(net);
     }
+    if (n)
+        printf("FID of %d pictures against %d in float16%s, %% off float32 (%.6g)\t%.4f\t< 0.05\n", n, n, gpu ? "" : " (emulated)",
+               fid[0], 100 * (fid[1] - fid[0]) / fid[0]);
+    printf("Frechet distance of 2048-dimensional statistics, s\t%.2f\t<= %s\n", frechet_seconds(), gpu ? "0.5" : "4");
+    free_set(pictures, batch);
+    for (int set = 0; set < 2; set++)
+        free_set(sets[set], n);
+    device_close(device);
+    if (stream)
+        stream_row(kind, weights, stream);
     if (*made)
         unlink(made);
-    if (n)
-        printf("FID of %d pictures against %d in float16%s, %% off float32 (%.6g)\t%.4f\t< 0.05\n", n, n, gpu ? "" : " (emulated)", fid[0],
-               100 * (fid[1] - fid[0]) / fid[0]);
-    printf("Frechet distance of 2048-dimensional statistics, s\t%.2f\t<= %s\n", frechet_seconds(), gpu ? "0.5" : "4");
-    for (int i = 0; i < batch; i++)
-        image_free(&pictures[i]);
-    free(pictures);
-    device_close(device);
     return 0;
 }
