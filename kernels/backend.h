@@ -15,7 +15,8 @@
 #include "common/base/status.h"
 #include "common/engine/graph.h"
 
-#define BACKEND_VERSION 3
+#define BACKEND_VERSION 4
+#define MAX_LANES 4
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
  * engine places is aligned to 256 bytes; a caller's window (an input, or an output that is written straight to one) only to its
@@ -58,7 +59,7 @@ struct kernel_call {
     struct operand in[MAX_IN], out[4];
     const struct fused_program *fused; /* OP_fused */
     void *state;                       /* made by prepare, freed by release */
-    void *workspace;                   /* workspace_bytes, 256-aligned, shared by all kernels of a program */
+    void *workspace;                   /* workspace_bytes, 256-aligned, shared by all kernels of a program's lane */
     int64_t workspace_bytes;           /* set by prepare */
     double flops;                      /* set by the planner */
 };
@@ -89,6 +90,14 @@ struct backend {
     enum status (*capture_end)(void *context, void **captured, struct error *e);
     void (*replay)(void *context, void *captured);
     void (*captured_free)(void *context, void *captured);
+    /* Only while capturing, for calls that may run side by side. `lane` says where the calls that follow are queued (0 at first, and
+     * at the end); `mark` gives a place in the current lane a number; `wait` keeps what is queued in the current lane from here on
+     * until all before that mark is done. A lane's first call is a wait, and at the end lane 0 has waited for all. Lane 1 is for large
+     * work that nobody waits for, those above for small work. */
+    int lanes; /* at most MAX_LANES; 0 where the three are NULL */
+    void (*lane)(void *context, int lane);
+    void (*mark)(void *context, int mark);
+    void (*wait)(void *context, int mark);
     const struct kernel *kernels[OP_COUNT]; /* NULL where the op has no kernel */
 };
 

@@ -24,9 +24,24 @@ static void cuda_close(void *context) {
         cudnnDestroy(c->dnn);
     if (c->lt)
         cublasLtDestroy(c->lt);
-    if (c->stream)
-        cudaStreamDestroy(c->stream);
+    for (int i = 0; i < c->n_marks; i++)
+        cudaEventDestroy(c->marks[i]);
+    free(c->marks);
+    for (int i = 0; i < MAX_LANES; i++)
+        if (c->lane[i])
+            cudaStreamDestroy(c->lane[i]);
     free(c);
+}
+
+/* Small launches come first wherever a multiprocessor is free, since others wait for them and they take little; large ones that nobody
+ * waits for take what is left. Graphs keep the priorities of the streams that they were captured from. */
+static cudaError_t create_lanes(struct cuda_context *c) {
+    int least = 0, greatest = 0;
+    cudaError_t code = cudaDeviceGetStreamPriorityRange(&least, &greatest);
+    for (int i = 0; i < MAX_LANES && code == cudaSuccess; i++)
+        code = cudaStreamCreateWithPriority(&c->lane[i], cudaStreamNonBlocking, i == 0 ? (least + greatest) / 2 : i == 1 ? least : greatest);
+    c->stream = c->lane[0];
+    return code;
 }
 
 static enum status cuda_open(void **context, int threads, struct error *e) {
@@ -42,7 +57,7 @@ static enum status cuda_open(void **context, int threads, struct error *e) {
     if (code == cudaSuccess)
         code = cudaGetDeviceProperties(&c->device, index);
     if (code == cudaSuccess)
-        code = cudaStreamCreateWithFlags(&c->stream, cudaStreamNonBlocking);
+        code = create_lanes(c);
     if (code == cudaSuccess)
         code = cudaMallocHost(&c->stage.base, (STAGE_PARTS + 1) * STAGE_BYTES);
     c->stage.out = c->stage.base + STAGE_PARTS * STAGE_BYTES;
@@ -141,7 +156,7 @@ static enum status cuda_capture_end(void *context, void **captured, struct error
     cudaGraphExec_t exec = NULL;
     cudaError_t code = cudaStreamEndCapture(cuda(context)->stream, &graph);
     if (code == cudaSuccess)
-        code = cudaGraphInstantiate(&exec, graph, 0);
+        code = cudaGraphInstantiate(&exec, graph, cudaGraphInstantiateFlagUseNodePriority);
     if (graph)
         cudaGraphDestroy(graph);
     *captured = exec;
@@ -160,6 +175,32 @@ static void cuda_captured_free(void *context, void *captured) {
     CUDA_CHECK(cudaGraphExecDestroy((cudaGraphExec_t)captured));
 }
 
+static void cuda_lane(void *context, int lane) {
+    struct cuda_context *c = cuda(context);
+    if (c->stream == c->lane[lane])
+        return;
+    c->stream = c->lane[lane];
+    CUDNN_CHECK(cudnnSetStream(c->dnn, c->stream));
+}
+
+static void cuda_mark(void *context, int mark) {
+    struct cuda_context *c = cuda(context);
+    if (mark >= c->n_marks) {
+        int n = mark + 64;
+        c->marks = (cudaEvent_t *)realloc(c->marks, (size_t)n * sizeof *c->marks);
+        if (!c->marks)
+            abort();
+        while (c->n_marks < n)
+            CUDA_CHECK(cudaEventCreateWithFlags(&c->marks[c->n_marks++], cudaEventDisableTiming));
+    }
+    CUDA_CHECK(cudaEventRecord(c->marks[mark], c->stream));
+}
+
+static void cuda_wait(void *context, int mark) {
+    struct cuda_context *c = cuda(context);
+    CUDA_CHECK(cudaStreamWaitEvent(c->stream, c->marks[mark], 0));
+}
+
 #define ENTRY_LEAF(name) NULL,
 #define ENTRY_VIEW(name) NULL,
 #define ENTRY_POINT(name) NULL,
@@ -173,6 +214,7 @@ static void cuda_captured_free(void *context, void *captured) {
 
 extern "C" __attribute__((visibility("default"))) const struct backend facemill_backend = {
     BACKEND_VERSION, "cuda", FACEMILL_CUDA_CODE, true, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_available, cuda_write,
-    cuda_read, cuda_copy, cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, {
+    cuda_read, cuda_copy, cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, MAX_LANES, cuda_lane, cuda_mark,
+    cuda_wait, {
 #include "common/engine/ops.def"
     }};

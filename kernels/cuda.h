@@ -1,6 +1,6 @@
 /* cuda.h - what the CUDA kernels share: context, checks, element types, indexing.
  *
- * Included by .cu files only. Every launch goes to the context's one stream; nothing here allocates, waits, or reads a device value
+ * Included by .cu files only. Every launch goes to the context's stream, which is that of the current lane while a program is captured; nothing here allocates, waits, or reads a device value
  * on the host, so any sequence of launches can be captured.
  */
 #ifndef FACEMILL_CUDA_H
@@ -32,7 +32,10 @@ struct stage {
 
 struct conv_memory; /* conv_choice.h */
 struct cuda_context {
-    cudaStream_t stream;
+    cudaStream_t stream; /* where launches go: lane[0] but while capturing */
+    cudaStream_t lane[MAX_LANES];
+    cudaEvent_t *marks; /* used in capturing only, each program's in turn */
+    int n_marks;
     struct stage stage;
     struct conv_memory *conv;
     cudnnHandle_t dnn;

@@ -67,6 +67,8 @@ struct plan_options {
     bool no_simplify, no_fuse, no_clone, no_inplace; /* for tests: each node by itself, nothing reused */
     int64_t clone_bytes;                             /* recompute values from this size; 0 = the default, 64 KB */
     bool sums;                                       /* fused launches may sum what they compute (backend.h) */
+    int lanes;                                       /* queues side by side while capturing (backend.h); 0 or 1: one */
+    double min_slack;                                /* seconds a launch must be able to wait for another lane; 0 = the default, 50 us */
 };
 
 struct plan *plan_create(const struct graph *g, const struct plan_options *o); /* o NULL: all passes */
@@ -74,6 +76,34 @@ void plan_free(struct plan *p);
 /* program_create with some passes left out. */
 enum status program_create_with(struct program **p, struct graph *g, struct device *d, const struct plan_options *o, struct error *e);
 void plan_print(const struct plan *p, FILE *out);
+
+/* ---- what may run side by side (plan_lanes.c) ---- */
+/* Unit u runs after the units on[first[u]] .. on[first[u + 1] - 1], all before it: those that wrote what it reads or writes, and those
+ * that read what it writes, as long as no unit between them wrote it. Constant units have none. */
+struct hazards {
+    int *first, *on, n, room;
+};
+struct hazards plan_hazards(const struct plan *p);
+void hazards_free(struct hazards *h);
+
+/* Each unit is queued in its lane after the waits; then, unless it is 0, its mark is made. Mark 0 is the beginning of a run. */
+struct lane_step {
+    int lane, mark, n_wait, wait[MAX_LANES];
+};
+struct lanes {
+    int n, n_marks, n_waits;
+    struct lane_step *step;    /* [n_unit] */
+    int n_end, end[MAX_LANES]; /* marks that lane 0 waits for at the end */
+};
+struct lanes plan_lanes(const struct plan *p, const struct plan_options *o); /* o NULL: one */
+void lanes_free(struct lanes *l);
+/* For tests and benchmarks: of a program, which keeps them. */
+const struct plan *program_plan(const struct program *p);
+const struct lanes *program_lanes(const struct program *p);
+/* What a launch takes, about: a fixed part, and work that fills the device. */
+#define LAUNCH_SECONDS 2e-6
+double unit_seconds(const struct unit *u);
+double unit_work(const struct unit *u);
 
 /* ---- between the passes ---- */
 void plan_simplify(struct plan *p, const struct graph *g, const struct plan_options *o);

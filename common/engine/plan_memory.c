@@ -95,6 +95,22 @@ static void place_assigns(struct plan *p) {
 }
 
 /* ---- the arena ---- */
+/* Where launches run side by side, a byte that is used again makes the second use wait for all readers of the first. So small values
+ * share no memory, and what weight gradients read, which nobody else waits for, stays a while. */
+#define SMALL_BYTES (1 << 20)
+#define STAY 16 /* units */
+
+static void let_stay(struct plan *p) {
+    int *until = xcalloc((size_t)p->n + 1, sizeof *until);
+    for (int u = 0; u < p->n_unit; u++)
+        for (int k = 0; p->unit[u].op == OP_conv2d_weight_grad && k < p->unit[u].n_in; k++)
+            until[plan_base(p, p->unit[u].in[k])] = u + STAY < p->n_unit ? u + STAY : p->n_unit - 1;
+    for (int i = 0; i < p->n; i++)
+        if (p->node[i].birth >= 0 && until[i] > p->node[i].death)
+            p->node[i].death = until[i];
+    free(until);
+}
+
 struct slot {
     int64_t bytes, offset;
     int birth, death;
@@ -177,6 +193,9 @@ void plan_place(struct plan *p, const struct plan_options *o) {
     }
     /* constants that runs read have their own memory; the rest goes to the arena, constants among it too: it is theirs until
      * the first launch of the run itself */
+    bool side_by_side = o->lanes > 1;
+    if (side_by_side)
+        let_stay(p);
     struct slot *slot = xmalloc(sizeof *slot * (size_t)(p->n + 1));
     int *of = xmalloc(sizeof *of * (size_t)(p->n + 1)), n = 0;
     for (int u = 0; u < p->n_unit; u++)
@@ -194,7 +213,8 @@ void plan_place(struct plan *p, const struct plan_options *o) {
                 continue;
             }
             v->place = PLACE_ARENA;
-            int from = o->no_inplace ? -1 : reusable_input(p, u, id, &v->reason);
+            bool alone = side_by_side && pnode_bytes(v) < SMALL_BYTES;
+            int from = o->no_inplace || alone ? -1 : reusable_input(p, u, id, &v->reason);
             bool taken = false; /* by another output of this unit */
             for (int j = 0; j < k && from >= 0; j++)
                 taken |= of[p->unit[u].out[j]] == of[from];
@@ -205,7 +225,10 @@ void plan_place(struct plan *p, const struct plan_options *o) {
                 continue;
             }
             of[id] = n;
-            slot[n++] = (struct slot){.bytes = aligned(pnode_bytes(v)), .birth = v->birth, .death = v->death};
+            slot[n] = (struct slot){.bytes = aligned(pnode_bytes(v)), .birth = v->birth, .death = v->death};
+            if (alone)
+                slot[n].birth = 0, slot[n].death = p->n_unit;
+            n++;
         }
     if (o->no_inplace) /* every value by itself, for tests */
         for (int i = 0; i < n; i++)

@@ -2,7 +2,7 @@
  *
  * A run is a walk over an array of kernel calls. Where the backend can capture (CUDA), the second run is captured and every later
  * one replayed; when the device's arena has moved since (another program needed a larger one), addresses are filled in and the
- * capture is made again.
+ * capture is made again. While capturing, launches go to several lanes (plan_lanes.c); single launches follow each other.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,8 @@ struct program {
     int n_constant;           /* the first calls, run when `dirty` */
     bool dirty;
     uint8_t *constants;
-    int64_t workspace_bytes;
+    struct lanes lanes;
+    int64_t workspace_bytes[MAX_LANES]; /* behind the arena's values, one after the other */
     int generation;           /* of the device's arena, when addresses were filled in */
     void *captured;
     int runs;
@@ -60,12 +61,25 @@ static void fill_addresses(struct program *p) {
         for (int k = 0; k < c->n_out; k++)
             c->out[k].data = address(p, p->plan->unit[i].out[k]);
         c->workspace = p->device->arena + p->plan->arena_bytes;
+        for (int lane = 0; lane < p->lanes.step[i].lane; lane++)
+            c->workspace = (char *)c->workspace + p->workspace_bytes[lane];
     }
     p->generation = p->device->generation;
 }
 
+static int64_t all_workspaces(const struct program *p) {
+    int64_t sum = 0;
+    for (int i = 0; i < MAX_LANES; i++)
+        sum += p->workspace_bytes[i];
+    return sum;
+}
+
 enum status program_create(struct program **out, struct graph *g, struct device *d, struct error *e) {
-    return program_create_with(out, g, d, &(struct plan_options){.sums = d->backend->sums}, e);
+    const char *wish = getenv("FACEMILL_LANES"); /* tests/bench/cuda.md: not measured yet */
+    int lanes = wish ? atoi(wish) : 3;
+    if (lanes > d->backend->lanes)
+        lanes = d->backend->lanes;
+    return program_create_with(out, g, d, &(struct plan_options){.sums = d->backend->sums, .lanes = lanes}, e);
 }
 
 enum status program_create_with(struct program **out, struct graph *g, struct device *d, const struct plan_options *o,
@@ -76,6 +90,7 @@ enum status program_create_with(struct program **out, struct graph *g, struct de
     p->device = d;
     p->dirty = true;
     p->plan = plan_create(g, o);
+    p->lanes = plan_lanes(p->plan, o);
     p->n = p->plan->n_unit;
     p->call = xcalloc((size_t)p->n + 1, sizeof *p->call);
     for (int i = 0; i < p->n; i++) {
@@ -103,16 +118,16 @@ enum status program_create_with(struct program **out, struct graph *g, struct de
             goto fail;
         }
         p->n_prepared++;
-        if (c->workspace_bytes > p->workspace_bytes)
-            p->workspace_bytes = c->workspace_bytes;
+        int64_t *most = &p->workspace_bytes[p->lanes.step[i].lane], aligned = (c->workspace_bytes + 255) / 256 * 256;
+        *most = aligned > *most ? aligned : *most;
     }
     if (p->plan->constant_bytes && !(p->constants = device_alloc(d, p->plan->constant_bytes))) {
         st = st_fail(e, "%s: no %lld bytes of device memory for constants", p->plan->name, (long long)p->plan->constant_bytes);
         goto fail;
     }
-    if (!device_reserve_arena(d, p->plan->arena_bytes + p->workspace_bytes)) {
+    if (!device_reserve_arena(d, p->plan->arena_bytes + all_workspaces(p))) {
         st = st_fail(e, "%s: no %lld bytes of device memory (a smaller batch needs less)", p->plan->name,
-                     (long long)(p->plan->arena_bytes + p->workspace_bytes));
+                     (long long)(p->plan->arena_bytes + all_workspaces(p)));
         goto fail;
     }
     fill_addresses(p);
@@ -135,6 +150,7 @@ void program_free(struct program *p) {
     if (p->constants)
         device_free(p->device, p->constants, p->plan->constant_bytes);
     plan_free(p->plan);
+    lanes_free(&p->lanes);
     free(p->call);
     free(p);
 }
@@ -142,6 +158,29 @@ void program_free(struct program *p) {
 static void launch(struct program *p, int from, int to) {
     for (int i = from; i < to; i++)
         kernel_of(p, i)->run(p->device->context, &p->call[i]);
+}
+
+/* All of a run, while capturing. */
+static void launch_in_lanes(struct program *p) {
+    const struct backend *b = p->device->backend;
+    void *context = p->device->context;
+    if (p->lanes.n == 1) {
+        launch(p, p->n_constant, p->n);
+        return;
+    }
+    b->mark(context, 0);
+    for (int i = p->n_constant; i < p->n; i++) {
+        const struct lane_step *s = &p->lanes.step[i];
+        b->lane(context, s->lane);
+        for (int k = 0; k < s->n_wait; k++)
+            b->wait(context, s->wait[k]);
+        launch(p, i, i + 1);
+        if (s->mark)
+            b->mark(context, s->mark);
+    }
+    b->lane(context, 0);
+    for (int k = 0; k < p->lanes.n_end; k++)
+        b->wait(context, p->lanes.end[k]);
 }
 
 static void drop_capture(struct program *p) {
@@ -166,7 +205,7 @@ void program_run(struct program *p) {
     make_ready(p);
     if (!p->captured && b->capture_begin && p->runs > 0 && !p->device->eager && !p->capture_failed) {
         if (b->capture_begin(p->device->context, NULL) == ST_OK) {
-            launch(p, p->n_constant, p->n);
+            launch_in_lanes(p);
             p->capture_failed = b->capture_end(p->device->context, &p->captured, NULL) != ST_OK;
         } else
             p->capture_failed = true;
@@ -182,7 +221,7 @@ void program_constants_changed(struct program *p) { p->dirty = true; }
 
 struct program_info program_get_info(const struct program *p) {
     struct program_info i = {.nodes = p->plan->built, .launches = p->n - p->n_constant,
-                             .arena_bytes = p->plan->arena_bytes + p->workspace_bytes, .constant_bytes = p->plan->constant_bytes};
+                             .arena_bytes = p->plan->arena_bytes + all_workspaces(p), .constant_bytes = p->plan->constant_bytes};
     for (int u = p->n_constant; u < p->n; u++) {
         i.fused += p->call[u].op == OP_fused;
         i.flops += p->plan->unit[u].flops;
@@ -191,9 +230,12 @@ struct program_info program_get_info(const struct program *p) {
     return i;
 }
 
+const struct plan *program_plan(const struct program *p) { return p->plan; }
+const struct lanes *program_lanes(const struct program *p) { return &p->lanes; }
+
 void program_print(const struct program *p, FILE *out) {
     plan_print(p->plan, out);
-    fprintf(out, "plan %s: workspace %.3f MB\n", p->plan->name, (double)p->workspace_bytes * 1e-6);
+    fprintf(out, "plan %s: workspace %.3f MB\n", p->plan->name, (double)all_workspaces(p) * 1e-6);
 }
 
 /* ---- profile ---- */

@@ -13,6 +13,8 @@
 
 #include "common/engine/plan.h"
 #include "common/rng/philox.h"
+#include "common/stylegan2/trainer_internal.h"
+#include "tests/unit/recorder.h"
 
 static struct device *device;
 static struct buffer *in, *out; /* 1 MB each */
@@ -470,6 +472,129 @@ static void random_programs(void **state) {
     assert_true(cloned > 100 && joined > 100 && folded > 100 && dropped > 100);
 }
 
+/* ---- lanes: launches side by side ---- */
+static int accesses(const struct plan *p, int u, struct extent read[MAX_IN], struct extent written[8], int *n_written) {
+    const struct unit *q = &p->unit[u];
+    int window[3], n = 0, effects = op_kind(q->op) == EFFECT ? effect_windows(p, &p->node[q->member[0]], window) : 0;
+    for (int k = q->op == OP_assign; k < q->n_in; k++)
+        read[n++] = extent_of(p, q->in[k]);
+    *n_written = 0;
+    for (int k = 0; k < q->n_out; k++)
+        written[(*n_written)++] = extent_of(p, q->out[k]);
+    for (int k = 0; k < effects; k++)
+        written[(*n_written)++] = extent_of(p, window[k]);
+    return n;
+}
+
+static bool conflict(const struct plan *p, int a, int b) {
+    struct extent read[2][MAX_IN], written[2][8];
+    int unit[2] = {a, b}, n[2], m[2];
+    for (int i = 0; i < 2; i++)
+        n[i] = accesses(p, unit[i], read[i], written[i], &m[i]);
+    for (int i = 0; i < 2; i++)
+        for (int w = 0; w < m[i]; w++) {
+            for (int r = 0; r < n[!i]; r++)
+                if (overlap(written[i][w], read[!i][r]))
+                    return true;
+            for (int x = 0; x < m[!i]; x++)
+                if (overlap(written[i][w], written[!i][x]))
+                    return true;
+        }
+    return false;
+}
+
+/* Two units that touch a common byte, of which one writes it, whose order neither lanes nor waits keep; -1: there are none. without: a
+ * wait that is left out, as its unit and place, or -1. */
+static int unordered(const struct plan *p, const struct lanes *l, int without, int place) {
+    int n = p->n_unit, bad = -1, *of_mark = calloc((size_t)l->n_marks, sizeof *of_mark), last[MAX_LANES] = {-1, -1, -1, -1};
+    bool *before = calloc((size_t)n * (size_t)n, 1); /* [u][v]: v is done when u begins */
+    for (int u = 0; u < n && bad < 0; u++) {
+        const struct lane_step *s = &l->step[u];
+        if (p->unit[u].constant)
+            continue;
+        int after[1 + MAX_LANES], n_after = 0;
+        if (last[s->lane] >= 0)
+            after[n_after++] = last[s->lane];
+        for (int k = 0; k < s->n_wait; k++)
+            if (s->wait[k] && !(u == without && k == place))
+                after[n_after++] = of_mark[s->wait[k]];
+        for (int k = 0; k < n_after; k++) {
+            before[u * n + after[k]] = true;
+            for (int v = 0; v < after[k]; v++)
+                before[u * n + v] |= before[after[k] * n + v];
+        }
+        last[s->lane] = u;
+        if (s->mark)
+            of_mark[s->mark] = u;
+        for (int v = 0; v < u && bad < 0; v++)
+            if (!p->unit[v].constant && !before[u * n + v] && conflict(p, u, v))
+                bad = u;
+    }
+    free(of_mark);
+    free(before);
+    return bad;
+}
+
+/* Whatever order the lanes allow, the same bits; and no wait is there for nothing. */
+static void lanes_keep_every_hazard(void **state) {
+    (void)state;
+    struct device *d = recorder_open(2);
+    static float want[65536], got[65536];
+    int needed = 0;
+    for (int k = 0; k < 400; k++) {
+        seed = (uint64_t)k * 977 + 1;
+        struct graph *g = random_graph();
+        const struct plan_options o = {.lanes = 2 + k % 3, .min_slack = k % 2 ? 1e-9 : 4e-6, .no_fuse = k % 5 == 0, .no_inplace = k % 7 == 0};
+        struct plan *p = make(g, &o);
+        struct lanes l = plan_lanes(p, &o);
+        if (unordered(p, &l, -1, 0) >= 0)
+            fail_msg("random program %d: unit %d may run beside what it needs", k, unordered(p, &l, -1, 0));
+        for (int u = 0; u < p->n_unit; u++)
+            for (int w = 0; w < l.step[u].n_wait; w++)
+                if (l.step[u].wait[w]) {
+                    if (unordered(p, &l, u, w) < 0)
+                        fail_msg("random program %d: unit %d waits for nothing", k, u);
+                    needed++;
+                }
+        lanes_free(&l);
+        plan_free(p);
+        device_use_graphs(d, false);
+        run_random(g, d, &o, want);
+        device_use_graphs(d, true);
+        for (int i = 0; i < 3; i++) {
+            run_random(g, d, &o, got);
+            assert_memory_equal(want, got, sizeof got);
+        }
+        graph_free(g);
+    }
+    assert_true(needed > 400 && recorder.beside > 400);
+    device_close(d);
+}
+
+/* The phases of a training, which share no memory but that of buffers and of the arena. */
+static void lanes_of_a_training(void **state) {
+    (void)state;
+    struct device *d = device_dry(see_nothing, NULL);
+    struct trainer_config c;
+    struct trainer *t;
+    struct error e = {""};
+    assert_int_equal(trainer_preset(&c, "auto", 16, 1, &e), ST_OK);
+    c.augment = *augment_by_name("bgc");
+    assert_int_equal(trainer_create(&t, d, &c, &e), ST_OK);
+    for (int i = 0; i < PHASES; i++) {
+        const struct plan *p = program_plan(t->program[i]);
+        const struct lanes *l = program_lanes(t->program[i]);
+        int beside = 0;
+        check_plan(p);
+        for (int u = 0; u < p->n_unit; u++)
+            beside += l->step[u].lane > 0;
+        assert_true(beside > 10 && l->n_end <= MAX_LANES);
+        assert_int_equal(unordered(p, l, -1, 0), -1);
+    }
+    trainer_free(t);
+    device_close(d);
+}
+
 /* The same bits whatever the number of threads, on tensors large enough to be cut. */
 static void threads_do_not_matter(void **state) {
     (void)state;
@@ -699,6 +824,7 @@ int main(void) {
         cmocka_unit_test(threads_do_not_matter), cmocka_unit_test(pointwise_accuracy),
         cmocka_unit_test(broadcasts_over_blocks), cmocka_unit_test(adam_and_lerp),
         cmocka_unit_test(random_rows),           cmocka_unit_test(sums_join_their_terms),
+        cmocka_unit_test(lanes_keep_every_hazard), cmocka_unit_test(lanes_of_a_training),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
