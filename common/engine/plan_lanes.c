@@ -255,14 +255,12 @@ static void choose_waits(const struct plan *p, const struct hazards *h, struct l
         have[s->lane][s->lane] = last[s->lane] = u;
         memcpy(of[u], have[s->lane], sizeof of[u]);
     }
-    int unit[MAX_LANES];
-    last[0] = -1;
-    l->n_end = needed_waits(last, have[0], of, unit);
-    for (int i = 0; i < l->n_end; i++) {
-        if (!l->step[unit[i]].mark)
-            l->step[unit[i]].mark = l->n_marks++;
-        l->end[i] = l->step[unit[i]].mark;
-    }
+    for (int i = 1; i < MAX_LANES; i++) /* implied or not: a capture ends when every lane has been waited for */
+        if (last[i] >= 0) {
+            if (!l->step[last[i]].mark)
+                l->step[last[i]].mark = l->n_marks++;
+            l->end[l->n_end++] = l->step[last[i]].mark;
+        }
     l->n_waits += l->n_end;
     free(of);
 }

@@ -98,7 +98,7 @@ static void place_assigns(struct plan *p) {
 /* Where launches run side by side, a byte that is used again makes the second use wait for all readers of the first. So small values
  * share no memory, and what weight gradients read, which nobody else waits for, stays a while. */
 #define SMALL_BYTES (1 << 20)
-#define STAY 16 /* units */
+#define STAY 8 /* units */
 
 static void let_stay(struct plan *p) {
     int *until = xcalloc((size_t)p->n + 1, sizeof *until);
