@@ -15,7 +15,7 @@
 #include "common/base/status.h"
 #include "common/engine/graph.h"
 
-#define BACKEND_VERSION 4
+#define BACKEND_VERSION 5
 #define MAX_LANES 4
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
@@ -38,12 +38,12 @@ struct micro_op {
     float f[2];      /* attributes; of cast: f[0] = the enum dtype to round to */
 };
 #define FUSED_MAX_OPS 32
-#define FUSED_MAX_REG 40
+#define FUSED_MAX_REG (FUSED_MAX_OPS + MAX_IN)
 struct fused_program {
     int n_ops, n_in, n_out; /* n_ops may be 0: an input is only expanded or converted */
     struct micro_op ops[FUSED_MAX_OPS];
-    uint16_t out_reg[4]; /* registers stored to the outputs */
-    uint16_t sum[4];     /* outputs that are sums: bit d = over dimension d, which the output lacks; F32. Only for backends that say
+    uint16_t out_reg[MAX_OUT]; /* registers stored to the outputs */
+    uint16_t sum[MAX_OUT];     /* outputs that are sums: bit d = over dimension d, which the output lacks; F32. Only for backends that say
                           * `sums`. The dimensions are neighbours that end before the last one */
     /* Iteration space (outputs have this shape, dense) and, for each input, its element stride in each dimension; 0 where it is
      * broadcast. Dimensions are already merged where all operands allow it. */
@@ -56,7 +56,7 @@ struct kernel_call {
     enum op op;
     struct attr a;
     int n_in, n_out;                  /* effects have no out: they write in[0] (adam also in[2], in[3]) */
-    struct operand in[MAX_IN], out[4];
+    struct operand in[MAX_IN], out[MAX_OUT];
     const struct fused_program *fused; /* OP_fused */
     void *state;                       /* made by prepare, freed by release */
     void *workspace;                   /* workspace_bytes, 256-aligned, shared by all kernels of a program's lane */

@@ -20,8 +20,8 @@ extern "C" {
 /* ---- the interpreter ---- */
 struct interpreter_args {
     struct fused_program f;
-    void *in[MAX_IN], *out[4];
-    uint8_t in_type[MAX_IN], out_type[4];
+    void *in[MAX_IN], *out[MAX_OUT];
+    uint8_t in_type[MAX_IN], out_type[MAX_OUT];
     int64_t groups; /* threads' worth of work: elements / V */
 };
 
@@ -183,7 +183,7 @@ static void interpret(void *context, const struct kernel_call *c) {
         total *= g.f.dim[d];
     for (int k = 0, sums = 0; k < c->n_out; k++)
         g.out[k] = g.f.sum[k] ? (float *)c->workspace + sums++ * ((total + 63) / 64 * 64) : c->out[k].data;
-    int v = by_four(c, g.out) ? 4 : 1, block = 64; /* 40 registers x 64 threads x 16 bytes = 40 KB: within every device's default */
+    int v = by_four(c, g.out) ? 4 : 1, block = 64; /* 42 registers x 64 threads x 16 bytes = 42 KB: within every device's default */
     g.groups = total / v;
     size_t shared = (size_t)n_reg * block * v * sizeof(float);
     if (v == 4)

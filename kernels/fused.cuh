@@ -48,7 +48,7 @@ __device__ static __forceinline__ float operate(int op, float a, float b, float 
 
 struct fused_args {
     const void *in[MAX_IN];
-    void *out[4];
+    void *out[MAX_OUT];
     uint32_t groups;                                              /* elements / width */
     uint32_t dim[MAX_DIM], magic[MAX_DIM], shift[MAX_DIM];        /* division by dim: (umulhi(magic, n) + n) >> shift */
     uint32_t stride[MAX_IN][MAX_DIM];
@@ -56,7 +56,7 @@ struct fused_args {
     /* with sums: block (s, a) walks rows s*slice .. of the segment of `rows` rows that begins at row a*rows, all of whose rows go to the
      * same sums; threads_x threads take one row. Its share of output k is partial[k][(a*slices + s)*channels ..]. */
     uint32_t rows, slice, threads_x, channels;
-    float *partial[4];
+    float *partial[MAX_OUT];
 };
 
 /* One compiled kernel; parts end with text NULL. */

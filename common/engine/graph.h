@@ -35,7 +35,8 @@
 #include "common/engine/device.h"
 
 #define MAX_DIM 6
-#define MAX_IN 8
+#define MAX_IN 10
+#define MAX_OUT 8 /* of one launch */
 
 enum op {
 #define OP(name, inputs, kind, differentiable) OP_##name,

@@ -47,7 +47,7 @@ struct unit {
     bool constant;                      /* runs only when constants changed */
     bool dropped;                       /* merged into another unit, or an assign that became unnecessary */
     /* by emit: stored nodes read (through views) and written */
-    int n_in, in[MAX_IN], n_out, out[4];
+    int n_in, in[MAX_IN], n_out, out[MAX_OUT];
     struct fused_program *fused;
     double flops, bytes;
 };
@@ -62,6 +62,8 @@ struct plan {
     int built, dead, joined, folded, cloned, dropped_assigns; /* counts, for the print-out */
     int64_t arena_bytes, constant_bytes;
 };
+
+#define PLAN_MIN_SUM (1 << 20) /* values from which a sum joins the launch that computes them */
 
 struct plan_options {
     bool no_simplify, no_fuse, no_clone, no_inplace; /* for tests: each node by itself, nothing reused */

@@ -1,6 +1,6 @@
 /* plan_emit.c - what each unit reads and writes, and the register programs of fused units.
  *
- * A unit over the limits of backend.h (8 inputs, 4 outputs, 32 operations) is cut in two: its members are in topological order,
+ * A unit over the limits of backend.h (10 inputs, 8 outputs, 32 operations) is cut in two: its members are in topological order,
  * so any prefix can run first.
  */
 #include <stdlib.h>
@@ -173,7 +173,7 @@ static bool emit_fused(struct plan *p, int unit, int *reg) {
     u->n_out = 0;
     for (int m = 0; m < u->n_member; m++)
         if (p->node[u->member[m]].stored) {
-            if (u->n_out == 4) {
+            if (u->n_out == MAX_OUT) {
                 e.failed = true;
                 break;
             }

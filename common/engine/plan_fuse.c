@@ -2,8 +2,8 @@
  *
  * Nodes are taken as built and placed into a list of units ordered by `key`. A pointwise node joins a unit that computes one of
  * its operands (or, failing that, one that reads one of its operands) when everything else it needs lies before that unit; a
- * unit nobody has read yet may move to the end of the list to make that true, and two units whose values meet in one node are
- * merged when nothing between them stands in the way. Since every step keeps the list topological, no cycle can arise and no
+ * unit may move to the end of the list to make that true, its readers after it when they are few, and two units whose values meet in
+ * one node are merged when nothing between them stands in the way. Since every step keeps the list topological, no cycle can arise and no
  * search for one is needed. A unit that turns out to exceed the limits of backend.h is cut in two.
  *
  * Broadcasts, fills and reshapes are not computed: users read through them, unless a kernel needs the expanded tensor.
@@ -121,31 +121,76 @@ static bool undisturbed(struct fuser *f, void *arg, int base, bool direct) {
     return true;
 }
 
-/* Does a unit other than `self` and `other`, placed before `to`, read a value of node id (through views and broadcasts)? */
-static bool read_before(struct plan *p, int id, int self, int other, int64_t to) {
+/* Units that read what a unit makes, and who reads them: they follow when it moves. */
+#define MAX_FOLLOWERS 8
+struct followers {
+    int unit[MAX_FOLLOWERS], n;
+};
+
+/* Adds the readers of node id that are placed before `to`, all but `self` and `other`. False when there are too many, or `other` reads
+ * what it must not (a value of a unit that is to come after it; a register through a view). */
+static bool add_followers(struct plan *p, struct followers *s, int id, int self, int other, bool moved, int64_t to) {
     for (int i = 0; i < p->node[id].n_user; i++) {
-        int user = p->node[id].user[i];
-        if (transparent(&p->node[user]) && read_before(p, user, self, other, to))
-            return true;
-        if (p->node[user].unit < 0)
+        int user = p->node[id].user[i], unit = p->node[user].unit, known = 0;
+        if (transparent(&p->node[user]) && !add_followers(p, s, user, self, other, moved, to))
+            return false;
+        if (unit < 0 || unit == self || (unit != other && p->unit[unit].key >= to))
             continue;
-        if (p->node[user].unit != self && p->node[user].unit != other && p->unit[p->node[user].unit].key < to)
-            return true;
-        else if (p->node[user].unit == other && transparent(&p->node[id]))
-            return true; /* merged, it would have to be a register, but it is read through a view */
+        if (unit == other) {
+            if (moved || transparent(&p->node[id]))
+                return false;
+            continue;
+        }
+        while (known < s->n && s->unit[known] != unit)
+            known++;
+        if (known == MAX_FOLLOWERS)
+            return false;
+        s->unit[known] = unit;
+        s->n += known == s->n;
     }
-    return false;
+    return true;
 }
 
-/* May unit u move to a later key (into `other`, or -1: to the end)? */
-static bool movable(struct fuser *f, int u, int other, int64_t to) {
-    struct plan *p = f->p;
-    struct unit *q = &p->unit[u];
-    for (int m = 0; m < q->n_member; m++)
-        if (read_before(p, q->member[m], u, other, to) ||
-            !visit_reads(f, q->member[m], undisturbed, &(struct span){q->key, to}))
+static bool in_followers(struct fuser *f, void *arg, int base, bool direct) {
+    const struct followers *s = arg;
+    (void)direct;
+    for (int i = 0; i < s->n; i++)
+        if (f->p->node[base].unit == s->unit[i])
             return false;
     return true;
+}
+
+/* May unit u move to a later key (into `other`, or -1: to the end)? Readers that stand in the way then move to the end of the list, when
+ * they are few: a sum of what u computes, and what is made of the sum. */
+static bool movable_with(struct fuser *f, int u, int other, int64_t to, struct followers *s) {
+    struct plan *p = f->p;
+    const int64_t end = p->next_key + KEY_STEP * (MAX_FOLLOWERS + 2);
+    s->n = 0;
+    for (int m = 0; m < p->unit[u].n_member; m++)
+        if (!add_followers(p, s, p->unit[u].member[m], u, other, false, to) ||
+            !visit_reads(f, p->unit[u].member[m], undisturbed, &(struct span){p->unit[u].key, to}))
+            return false;
+    for (int i = 0; i < s->n; i++) {
+        struct unit *q = &p->unit[s->unit[i]];
+        if (op_kind(q->op) == EFFECT || q->constant != p->unit[u].constant)
+            return false;
+        for (int m = 0; m < q->n_member; m++)
+            if (!add_followers(p, s, q->member[m], s->unit[i], other, true, end) ||
+                !visit_reads(f, q->member[m], undisturbed, &(struct span){q->key, end}))
+                return false;
+    }
+    return true;
+}
+
+/* To the end of the list, in their order. */
+static void move_followers(struct plan *p, struct followers *s) {
+    for (int i = 1; i < s->n; i++)
+        for (int k = i; k > 0 && p->unit[s->unit[k]].key < p->unit[s->unit[k - 1]].key; k--) {
+            int t = s->unit[k];
+            s->unit[k] = s->unit[k - 1], s->unit[k - 1] = t;
+        }
+    for (int i = 0; i < s->n; i++)
+        p->unit[s->unit[i]].key = (p->next_key += KEY_STEP);
 }
 
 /* ---- limits ---- */
@@ -194,9 +239,11 @@ static bool try_join(struct fuser *f, int u, int node) {
         return false;
     if (!visit_reads(f, node, readable, &(struct at){u, p->unit[u].key})) {
         int64_t end = p->next_key + KEY_STEP;
-        if (!visit_reads(f, node, readable, &(struct at){u, end}) || !movable(f, u, -1, end))
+        struct followers s;
+        if (!visit_reads(f, node, readable, &(struct at){u, end}) || !movable_with(f, u, -1, end, &s) || !visit_reads(f, node, in_followers, &s))
             return false;
         p->unit[u].key = (p->next_key += KEY_STEP);
+        move_followers(p, &s);
     }
     add_member(p, u, node);
     return true;
@@ -205,9 +252,11 @@ static bool try_join(struct fuser *f, int u, int node) {
 /* Merges unit a into the later unit b. */
 static bool try_merge(struct fuser *f, int a, int b) {
     struct plan *p = f->p;
+    struct followers s;
     if (a == b || p->unit[a].key > p->unit[b].key || !same_class(p, a, p->unit[b].member[0]) || !fits(f, a, b, -1) ||
-        !movable(f, a, b, p->unit[b].key))
+        !movable_with(f, a, b, p->unit[b].key, &s))
         return false;
+    move_followers(p, &s);
     struct unit *x = &p->unit[a], *y = &p->unit[b];
     int n = x->n_member + y->n_member, *all = xmalloc(sizeof *all * (size_t)n);
     memcpy(all, x->member, sizeof *all * (size_t)x->n_member);

@@ -16,7 +16,7 @@ struct state {
     int *table, slots; /* open addressing: plan id + 1 */
     uint32_t *epoch;   /* per plan node: state of the windows it reads, see window_epoch */
     int epoch_room;
-    bool off;
+    bool off, sums;
 };
 
 /* ---- what a node reads directly from buffers ---- */
@@ -153,6 +153,43 @@ static bool moves_nothing(const struct plan *p, const struct pnode *x) {
     return true;
 }
 
+/* ---- a sum of products of sums ---- */
+static int make(struct state *s, const struct pnode *like, enum op op, enum dtype dtype, int in0, int in1) {
+    struct pnode y = *like;
+    y.label = NULL;
+    y.op = op;
+    y.dtype = dtype;
+    y.nin = 1 + (in1 >= 0);
+    y.in[0] = in0, y.in[1] = in1 >= 0 ? in1 : 0;
+    y.constant = false;
+    if (op != OP_sum)
+        memset(&y.a, 0, sizeof y.a);
+    return intern(s, &y);
+}
+
+static bool sums_last(const struct pnode *n) {
+    return n->op == OP_sum && n->ndim > 1 && n->a.i[0] == (int64_t)1 << (n->ndim - 1) && n->dim[n->ndim - 1] == 1;
+}
+
+/* x = sum over all other dimensions of y * (sum of z over the last): sums y z over them first, then over the last. So the strength of
+ * noise gets its gradient from the pass that computes z, where its own order would read z once more for sums of rows. */
+static int sum_columns_first(struct state *s, const struct pnode *x) {
+    struct plan *p = s->p;
+    const struct pnode *product = &p->node[x->in[0]];
+    int last = x->ndim - 1;
+    if (product->op != OP_mul || x->dtype != DT_F32 || last < 1 || x->a.i[0] != ((int64_t)1 << last) - 1)
+        return -1;
+    int k = sums_last(&p->node[product->in[0]]) ? 0 : 1, z = p->node[product->in[k]].in[0], y = product->in[1 - k];
+    if (!sums_last(&p->node[product->in[k]]) || pnode_count(&p->node[z]) < PLAN_MIN_SUM || p->node[z].dim[last] % 8)
+        return -1;
+    struct pnode wide = p->node[z], columns = *x, total = *x;
+    int row = make(s, &wide, OP_broadcast, p->node[y].dtype, y, -1);
+    int terms = make(s, &wide, OP_mul, DT_F32, row, z);
+    columns.dim[last] = wide.dim[last];
+    total.a.i[0] = (int64_t)1 << last;
+    return make(s, &total, OP_sum, DT_F32, make(s, &columns, OP_sum, DT_F32, terms, -1), -1);
+}
+
 /* The id x can be replaced by, or -1. A result of another type than x's is never given. */
 static int fold(struct state *s, const struct pnode *x) {
     struct plan *p = s->p;
@@ -172,6 +209,8 @@ static int fold(struct state *s, const struct pnode *x) {
         return known ? make_fill(s, x, x->a.f[0] * u + x->a.f[1])
                      : x->a.f[0] == 1 && x->a.f[1] == 0 ? x->in[0] : -1;
     case OP_sum:
+        if (!known && s->sums)
+            return sum_columns_first(s, x);
         return known && x->dtype == in0->dtype ? make_fill(s, x, (float)((double)u * (double)(pnode_count(in0) / pnode_count(x)))) : -1;
     case OP_add:
         if (known && p->node[x->in[1]].dtype == x->dtype)
@@ -235,7 +274,7 @@ void plan_simplify(struct plan *p, const struct graph *g, const struct plan_opti
             need[g->node[i]->in[k]->id] = true;
         p->dead += !need[i];
     }
-    struct state s = {.p = p, .off = o->no_simplify};
+    struct state s = {.p = p, .off = o->no_simplify, .sums = o->sums && !o->no_fuse};
     s.slots = 4 * g->n + 64;
     s.table = xcalloc((size_t)s.slots, sizeof *s.table);
     s.map = xcalloc((size_t)g->n + 1, sizeof *s.map);

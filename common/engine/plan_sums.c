@@ -11,7 +11,6 @@
 #include "common/base/mem.h"
 #include "common/engine/plan.h"
 
-#define MIN_COUNT (1 << 20)
 #define MAX_ROW 1024  /* values in the last dimension, a power of two: a block's threads take whole rows */
 #define MAX_SUMS 65535 /* of one column: a CUDA grid's second dimension */
 
@@ -92,7 +91,7 @@ static bool aligned_windows(const struct plan *p, const struct unit *u) {
 static void join(struct plan *p, int sum) {
     struct unit *s = &p->unit[sum];
     int id = s->member[0], base = plan_base(p, s->in[0]), out = 0;
-    if (p->node[base].unit < 0 || pnode_count(&p->node[base]) < MIN_COUNT)
+    if (p->node[base].unit < 0 || pnode_count(&p->node[base]) < PLAN_MIN_SUM)
         return;
     struct unit *u = &p->unit[p->node[base].unit];
     if (u->op != OP_fused || u->constant || s->constant || !aligned_windows(p, u))
@@ -100,7 +99,7 @@ static void join(struct plan *p, int sum) {
     while (out < u->n_out && u->out[out] != base)
         out++;
     bool stays = read_elsewhere(p, base, sum);
-    if (out == u->n_out || (stays && u->n_out == 4))
+    if (out == u->n_out || (stays && u->n_out == MAX_OUT))
         return;
     struct fused_program f = *u->fused;
     unsigned dims = summed_dims(&f, &p->node[s->in[0]], (uint64_t)p->node[id].a.i[0]);

@@ -5,6 +5,8 @@
 
 #include "common/stylegan2/layers.h"
 
+#define BLOCKS 9 /* 4x4 to 1024x1024 */
+
 struct synthesis {
     struct sg2_vars *v;
     struct graph *g;
@@ -12,21 +14,34 @@ struct synthesis {
     struct sg2_synthesis_opt o;
     int layer; /* noise layers so far: the use of their random numbers */
     float limit;
+    tensor *style[BLOCKS][3]; /* of conv0, conv1 and torgb of each block */
 };
 
 /* The style of one layer: an affine map of its w, bias initialised to 1. [N,channels] */
-static tensor *style(struct synthesis *s, const char *name, int row) {
+static tensor *make_style(struct synthesis *s, int res, const char *layer, int row) {
     char affine[64];
     tensor *w = slice(s->g, s->ws, 1, row, 1);
-    snprintf(affine, sizeof affine, "%s.affine", name);
+    snprintf(affine, sizeof affine, "synthesis.b%d.%s.affine", res, layer);
     w = reshape(s->g, w, 2, (int)s->ws->dim[0], (int)s->ws->dim[2]);
     return sg2_fc(s->v, affine, w, 1, SG2_LINEAR);
 }
 
-static tensor *layer(struct synthesis *s, const char *name, tensor *x, int row, int up) {
+/* All of them, before anything reads one: the pass that ends a layer can so scale its result for both of its readers, and what they
+ * send back meets in one pass, because no gradient of a style is wanted before all layers are through. */
+static void make_styles(struct synthesis *s, int res) {
+    int row = 0;
+    for (int r = 4, i = 0; r <= res; r *= 2, i++) {
+        if (r > 4)
+            s->style[i][0] = make_style(s, r, "conv0", row++);
+        s->style[i][1] = make_style(s, r, "conv1", row++);
+        s->style[i][2] = make_style(s, r, "torgb", row); /* the row is also that of the next block's first convolution */
+    }
+}
+
+static tensor *layer(struct synthesis *s, const char *name, tensor *x, tensor *style, int row, int up) {
     struct graph *g = s->g;
     tensor *f = up == 2 ? sg2_varf(s->v, "%s.resample_filter", name) : NULL;
-    x = sg2_modulated_conv(g, x, sg2_varf(s->v, "%s.weight", name), style(s, name, row), true, up, f, s->o.half);
+    x = sg2_modulated_conv(g, x, sg2_varf(s->v, "%s.weight", name), style, true, up, f, s->o.half);
     int N = (int)x->dim[0], H = (int)x->dim[1], W = (int)x->dim[2];
     tensor *noise = NULL, *strength = sg2_varf(s->v, "%s.noise_strength", name);
     float factor = s->o.noise_scale ? s->o.noise_scale[row] : 1;
@@ -46,10 +61,10 @@ static tensor *layer(struct synthesis *s, const char *name, tensor *x, int row, 
     return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LRELU, SG2_SQRT2, s->limit);
 }
 
-static tensor *to_rgb(struct synthesis *s, const char *name, tensor *x, int row) {
+static tensor *to_rgb(struct synthesis *s, const char *name, tensor *x, tensor *style) {
     struct graph *g = s->g;
     tensor *w = sg2_varf(s->v, "%s.weight", name); /* [img_channels,1,1,in] */
-    tensor *st = scale(g, style(s, name, row), 1 / sqrtf((float)w->dim[3]), 0);
+    tensor *st = scale(g, style, 1 / sqrtf((float)w->dim[3]), 0);
     x = cast(g, sg2_modulated_conv(g, x, w, st, false, 1, NULL, s->o.half), DT_F32);
     return sg2_bias_act(g, x, sg2_varf(s->v, "%s.bias", name), SG2_LINEAR, 1, s->limit);
 }
@@ -64,22 +79,23 @@ tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o
     int N = (int)ws->dim[0], row = 0;
     tensor *x = NULL, *img = NULL;
     char name[48];
-    for (int res = 4; res <= c->res; res *= 2) {
+    make_styles(&s, c->res);
+    for (int res = 4, block = 0; res <= c->res; res *= 2, block++) {
+        tensor **style = s.style[block];
         if (res == 4) {
             int C = sg2_channels(c, 4);
             x = reshape(g, sg2_var(v, "synthesis.b4.const"), 4, 1, 4, 4, C);
             x = broadcast(g, x, 4, (const int64_t[]){N, 4, 4, C});
         } else {
             snprintf(name, sizeof name, "synthesis.b%d.conv0", res);
-            x = layer(&s, name, x, row++, 2);
+            x = layer(&s, name, x, style[0], row++, 2);
         }
         snprintf(name, sizeof name, "synthesis.b%d.conv1", res);
-        x = layer(&s, name, x, row++, 1);
+        x = layer(&s, name, x, style[1], row++, 1);
         if (img)
             img = sg2_up2(g, img, sg2_varf(v, "synthesis.b%d.resample_filter", res));
-        /* the row of ToRGB is also that of the next block's first convolution */
         snprintf(name, sizeof name, "synthesis.b%d.torgb", res);
-        tensor *rgb = to_rgb(&s, name, x, row);
+        tensor *rgb = to_rgb(&s, name, x, style[2]);
         img = img ? add(g, img, rgb) : rgb;
     }
     graph_name(img, "img");

@@ -20,7 +20,7 @@
 struct found {
     struct fused_pattern pattern;
     struct fused_program f;
-    char in_type[MAX_IN], out_type[4];
+    char in_type[MAX_IN], out_type[MAX_OUT];
 };
 
 struct table {

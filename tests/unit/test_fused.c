@@ -23,7 +23,7 @@
 struct seen {
     struct fused_pattern pattern;
     struct fused_program f;
-    enum dtype in[MAX_IN], out[4];
+    enum dtype in[MAX_IN], out[MAX_OUT];
 };
 static struct seen *seen;
 static int n_seen, launches, refused;
@@ -97,7 +97,12 @@ static int64_t out_count(const struct fused_program *f, int k) {
     return n;
 }
 
-static bool has_sums(const struct fused_program *f) { return f->sum[0] || f->sum[1] || f->sum[2] || f->sum[3]; }
+static bool has_sums(const struct fused_program *f) {
+    bool some = false;
+    for (int k = 0; k < f->n_out; k++)
+        some |= f->sum[k] != 0;
+    return some;
+}
 
 /* Another size with the same pattern; with `channels` given, of that last dimension and any pattern. False when none was found. */
 static bool resize(const struct seen *s, struct kernel_call *c, struct fused_program *f, int channels) {
@@ -204,7 +209,7 @@ static void run(struct kernel_call *c, void *const *in, int shift, void **out) {
     const struct backend *b = device->backend;
     const struct kernel *k = b->kernels[OP_fused];
     struct error e;
-    uint8_t *base_in[MAX_IN], *base_out[4];
+    uint8_t *base_in[MAX_IN], *base_out[MAX_OUT];
     int64_t n = total(c->fused);
     for (int i = 0; i < c->n_in; i++) {
         int64_t size = dtype_size(c->in[i].dtype), bytes = extent(c->fused, i) * size;
@@ -263,7 +268,7 @@ static void check(const struct seen *s, bool positive, int channels) {
     if (!resize(s, &c, &f, channels))
         fail_msg("no small shape for %s", s->pattern.text);
     int64_t n = total(&f);
-    void *in[MAX_IN], *out[4], *again[4];
+    void *in[MAX_IN], *out[MAX_OUT], *again[MAX_OUT];
     for (int i = 0; i < f.n_in; i++) {
         in[i] = xmalloc((size_t)extent(&f, i) * 4);
         for (int64_t e = 0; e < extent(&f, i); e++) {
@@ -275,11 +280,11 @@ static void check(const struct seen *s, bool positive, int channels) {
         out[k] = xmalloc((size_t)n * 4), again[k] = xmalloc((size_t)n * 4);
     run(&c, in, 0, out);
     run(&c, in, !has_sums(&f), again);
-    double *sum[4], *size[4]; /* of a summed output: the sum and the sum of magnitudes */
+    double *sum[MAX_OUT], *size[MAX_OUT]; /* of a summed output: the sum and the sum of magnitudes */
     for (int k = 0; k < f.n_out; k++)
         sum[k] = xcalloc((size_t)n, 8), size[k] = xcalloc((size_t)n, 8);
     for (int64_t e = 0; e < n; e++) {
-        float want[4], scale;
+        float want[MAX_OUT], scale;
         reference(&c, in, e, want, &scale);
         for (int k = 0; k < f.n_out; k++) {
             enum dtype t = c.out[k].dtype;

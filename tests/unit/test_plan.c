@@ -62,7 +62,7 @@ static void check_plan(const struct plan *p) {
         birth[i] = death[i] = -1;
     for (int u = 0; u < p->n_unit; u++) {
         const struct unit *q = &p->unit[u];
-        assert_true(q->n_in <= MAX_IN && q->n_out <= 4);
+        assert_true(q->n_in <= MAX_IN && q->n_out <= MAX_OUT);
         assert_true(u == 0 || p->unit[u - 1].constant >= q->constant);
         for (int k = 0; k < q->n_in; k++) {
             int b = plan_base(p, q->in[k]);
@@ -337,6 +337,48 @@ static void sums_join_their_terms(void **state) {
         buffer_free(to);
         device_close(d);
     }
+}
+
+/* The sum over pixels of noise times a sum over channels adds up channels last, in the launch that computes what is summed. */
+static void sums_of_products_join(void **state) {
+    (void)state;
+    struct device *d = device_dry(see_nothing, NULL);
+    struct buffer *big = buffer_create(d, 1 << 25, "big");
+    struct graph *g = graph_create("noise");
+    tensor *x = graph_input(g, big, 0, DT_F32, "x", 4, 4, 64, 64, 64), *y = graph_input(g, big, 4 << 20, DT_F32, "y", 4, 4, 64, 64, 64);
+    tensor *noise = graph_input(g, big, 8 << 20, DT_F32, "noise", 4, 4, 64, 64, 1);
+    tensor *rows = sum_axes(g, mul(g, x, y), 8); /* [4,64,64,1] */
+    assign(g, graph_input(g, big, 9 << 20, DT_F32, "strength", 4, 1, 1, 1, 1), sum_axes(g, mul(g, rows, noise), 7));
+    struct plan *p = make(g, NULL), *q = make(g, &(struct plan_options){.sums = true});
+    assert_int_equal(count_op(p, OP_sum), 2);
+    assert_int_equal(count_op(p, OP_fused), 2);
+    assert_int_equal(count_op(q, OP_sum), 1); /* of 64 */
+    assert_int_equal(count_op(q, OP_fused), 1);
+    for (int u = 0; u < q->n_unit; u++)
+        assert_true(q->unit[u].n_out == 0 || pnode_count(&q->node[q->unit[u].out[0]]) <= 64);
+    plan_free(p);
+    plan_free(q);
+    graph_free(g);
+    buffer_free(big);
+    device_close(d);
+}
+
+/* What a gradient is summed for does not keep it from the launch where it meets another. */
+static void readers_follow(void **state) {
+    (void)state;
+    struct graph *g = graph_create("followers");
+    tensor *x = input(g, 0, 2, 64, 64, 0, 0), *y = input(g, 4096, 2, 64, 64, 0, 0);
+    tensor *one = matmul(g, x, false, x, false);
+    tensor *style = scale(g, sum_axes(g, mul(g, one, x), 1), 2, 0);
+    tensor *other = matmul(g, x, false, y, false);
+    tensor *both = add(g, mul(g, one, y), other);
+    output(g, 0, both);
+    output(g, 4096, style);
+    output(g, 8192, matmul(g, style, false, both, false));
+    struct plan *p = make(g, NULL);
+    assert_int_equal(count_op(p, OP_fused), 2); /* mul mul add, and what is made of the sum */
+    plan_free(p);
+    graph_free(g);
 }
 
 static void limits_are_kept(void **state) {
@@ -825,6 +867,7 @@ int main(void) {
         cmocka_unit_test(broadcasts_over_blocks), cmocka_unit_test(adam_and_lerp),
         cmocka_unit_test(random_rows),           cmocka_unit_test(sums_join_their_terms),
         cmocka_unit_test(lanes_keep_every_hazard), cmocka_unit_test(lanes_of_a_training),
+        cmocka_unit_test(sums_of_products_join), cmocka_unit_test(readers_follow),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
