@@ -183,8 +183,8 @@ static bool replace(const char *path, const char *text, size_t bytes) {
     return f ? fclose(f) == 0 && ok : false;
 }
 
-/* Inception's launches, in float32 and float16: a convolution's bias and ReLU, its pools' means and the last bias; pictures widened from
- * bytes, scaled, and narrowed for the first convolution. */
+/* Inception's launches, in float32 and float16: a convolution's bias and ReLU (in float16 with a factor, and the sum of two of them), its
+ * pools' means and the last bias; pictures widened from bytes, scaled, and narrowed for the first convolution. */
 static enum status plan_inception(struct device *d, struct error *e) {
     static const int shape[][3] = {{35, 64, 8}, {17, 192, 8}, {8, 2048, 8}, {1, 1008, 8}, {149, 32, 32}};
     enum status st = ST_OK;
@@ -199,6 +199,9 @@ static enum status plan_inception(struct device *d, struct error *e) {
         assign(g, x, lrelu(g, add(g, x, offset), 0));
         assign(g, x, add(g, x, offset));
         if (type == DT_F16) {
+            tensor *rest = graph_input(g, b, (int64_t)2 * N * side * side * C, type, "rest", 4, N, side, side, C);
+            assign(g, x, lrelu(g, add(g, scale(g, x, 2, 0), offset), 0));
+            assign(g, x, lrelu(g, add(g, scale(g, add(g, x, scale(g, rest, 0.5f, 0)), 2, 0), offset), 0));
             tensor *wide = graph_input(g, b, 0, DT_F32, "wide", 4, N, side, side, C);
             assign(g, wide, cast(g, graph_input(g, b, 0, DT_U8, "bytes", 4, N, side, side, C), DT_F32));
             assign(g, wide, scale(g, wide, 1 / 128.0f, -1));
