@@ -11,6 +11,8 @@
 #ifndef FACEMILL_POOL_CUH
 #define FACEMILL_POOL_CUH
 
+#include <string.h>
+
 #include "kernels/cuda.h"
 
 #define TILE_P 4
@@ -47,9 +49,11 @@ template <bool MAX, typename T, int V> __device__ static inline void pool_store(
 }
 
 /* Work item i: channels fastest, then tiles along the row, down the picture, pictures. Everything is unrolled, so `sum` stays in
- * registers, three rows of it at a time. */
+ * registers, three rows of it at a time. Loads stand behind no condition, so that many are under way: outside the picture they take the
+ * border, which every window that reaches there has in it and a maximum may see twice, and a mean takes 0 for it. */
 template <bool MAX, typename T, int V, int SIZE, int STRIDE>
 __device__ static inline void pool_tile(const T *x, T *y, const pool_shape &s, unsigned i) {
+    static_assert(sizeof(T) * V == 16, "16 bytes are loaded");
     const int COLUMNS = (TILE_Q - 1) * STRIDE + SIZE, ROWS = (TILE_P - 1) * STRIDE + SIZE;
     unsigned vectors = s.C / V, across = (s.Q + TILE_Q - 1) / TILE_Q, down = (s.P + TILE_P - 1) / TILE_P;
     int c = (int)(i % vectors) * V, q0 = (int)(i / vectors % across) * TILE_Q;
@@ -68,17 +72,16 @@ __device__ static inline void pool_tile(const T *x, T *y, const pool_shape &s, u
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         int h = h0 + r;
+        const T *row = x + min(max(h, 0), s.H - 1) * s.W * s.C;
         pool_vector<T, V> in[COLUMNS];
-        bool row = h >= 0 && h < s.H;
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) {
-            bool there = row && w0 + j >= 0 && w0 + j < s.W;
-            if (there)
-                in[j] = *(const pool_vector<T, V> *)(x + (h * s.W + w0 + j) * s.C);
-            else
-#pragma unroll
-                for (int k = 0; k < V; k++)
-                    in[j].e[k] = from_float<T>(MAX ? -INFINITY : 0);
+            uint4 bits = *(const uint4 *)(row + min(max(w0 + j, 0), s.W - 1) * s.C);
+            if (!MAX) {
+                bool there = h >= 0 && h < s.H && w0 + j >= 0 && w0 + j < s.W;
+                bits = make_uint4(there ? bits.x : 0, there ? bits.y : 0, there ? bits.z : 0, there ? bits.w : 0);
+            }
+            memcpy(&in[j], &bits, 16);
         }
 #pragma unroll
         for (int j = 0; j < COLUMNS; j++) {
