@@ -15,7 +15,7 @@
 #include "common/base/status.h"
 #include "common/engine/graph.h"
 
-#define BACKEND_VERSION 5
+#define BACKEND_VERSION 6
 #define MAX_LANES 4
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the

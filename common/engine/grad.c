@@ -3,7 +3,7 @@
  * One function an operation, vjp_NAME(g, y, dy, dx): y is the node, dy the gradient of the loss with respect to it, and dx[i]
  * receives that of input i (left NULL where there is none: masks, filters, sampling positions). Families are closed: conv2d,
  * conv2d_input_grad and conv2d_weight_grad are each other's derivatives, upfirdn2d is its own with up and down swapped, sum and
- * broadcast, slice and pad, reflect_pad2d and affine_sample and their adjoints come in pairs.
+ * broadcast, slice and pad, reflect_pad2d, affine_sample and mirror_sample and their adjoints come in pairs.
  *
  * Kinks: lrelu at 0 has slope 1; clamp passes the gradient on both of its bounds.
  */
@@ -193,6 +193,14 @@ static void vjp_affine_sample(struct graph *g, tensor *y, tensor *dy, tensor **d
 
 static void vjp_affine_sample_adj(struct graph *g, tensor *y, tensor *dy, tensor **dx) {
     dx[0] = affine_sample(g, dy, y->in[1], y->in[0]->dim[1], y->in[0]->dim[2]);
+}
+
+static void vjp_mirror_sample(struct graph *g, tensor *y, tensor *dy, tensor **dx) {
+    dx[0] = mirror_sample_adj(g, dy, y->in[1], y->in[2], y->in[0]->dim[1], y->in[0]->dim[2]);
+}
+
+static void vjp_mirror_sample_adj(struct graph *g, tensor *y, tensor *dy, tensor **dx) {
+    dx[0] = mirror_sample(g, dy, y->in[1], y->in[2], y->in[0]->dim[1], y->in[0]->dim[2]);
 }
 
 /* ---- the table: vjp_NAME where ops.def says differentiable, else NULL ---- */

@@ -544,23 +544,38 @@ tensor *reflect_pad2d_adj(struct graph *g, tensor *dy, int y0, int y1, int x0, i
     return reflect(g, OP_reflect_pad2d_adj, dy, dy->dim[1] - y0 - y1, dy->dim[2] - x0 - x1, (int[]){y0, y1, x0, x1});
 }
 
-static tensor *affine(struct graph *g, enum op op, tensor *x, tensor *theta, int64_t h, int64_t w) {
+static tensor *affine(struct graph *g, enum op op, int nin, tensor *const *in, int64_t h, int64_t w) {
+    tensor *x = in[0], *theta = in[1];
     need_picture(op, x);
     GRAPH_CHECK(theta->dtype == DT_F32 && theta->ndim == 3 && theta->dim[0] == x->dim[0] && theta->dim[1] == 2 &&
                     theta->dim[2] == 3,
                 "%s of %s: theta %s is not F32 [N,2,3]", op_name(op), shape_text(x), shape_text(theta));
     int64_t d[4] = {x->dim[0], h, w, x->dim[3]};
-    tensor *t = node(g, op, x->dtype, 4, d, 2, IN(x, theta));
+    tensor *t = node(g, op, x->dtype, 4, d, nin, in);
     t->a.i[0] = h, t->a.i[1] = w;
     return t;
 }
 
 tensor *affine_sample(struct graph *g, tensor *x, tensor *theta, int64_t P, int64_t Q) {
-    return affine(g, OP_affine_sample, x, theta, P, Q);
+    return affine(g, OP_affine_sample, 2, IN(x, theta), P, Q);
 }
 
 tensor *affine_sample_adj(struct graph *g, tensor *dy, tensor *theta, int64_t H, int64_t W) {
-    return affine(g, OP_affine_sample_adj, dy, theta, H, W);
+    return affine(g, OP_affine_sample_adj, 2, IN(dy, theta), H, W);
+}
+
+static tensor *mirror(struct graph *g, enum op op, tensor *x, tensor *theta, tensor *f, int64_t h, int64_t w) {
+    GRAPH_CHECK(f->dtype == DT_F32 && f->ndim == 1 && f->dim[0] == 12, "%s of %s: filter %s is not F32 [12]", op_name(op), shape_text(x),
+                shape_text(f));
+    return affine(g, op, 3, IN(x, theta, f), h, w);
+}
+
+tensor *mirror_sample(struct graph *g, tensor *x, tensor *theta, tensor *f, int64_t P, int64_t Q) {
+    return mirror(g, OP_mirror_sample, x, theta, f, P, Q);
+}
+
+tensor *mirror_sample_adj(struct graph *g, tensor *dy, tensor *theta, tensor *f, int64_t H, int64_t W) {
+    return mirror(g, OP_mirror_sample_adj, dy, theta, f, H, W);
 }
 
 static tensor *pool(struct graph *g, enum op op, tensor *x, int size, int stride, int pad) {

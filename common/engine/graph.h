@@ -163,6 +163,12 @@ tensor *reflect_pad2d_adj(struct graph *g, tensor *dy, int y0, int y1, int x0, i
 tensor *affine_sample(struct graph *g, tensor *x, tensor *theta, int64_t P, int64_t Q);
 tensor *affine_sample_adj(struct graph *g, tensor *dy, tensor *theta, int64_t H, int64_t W);
 
+/* affine_sample of z [N,6H-4,6W-4,C]: x [N,H,W,C] mirrored by H-1 and W-1 on all sides (reflect_pad2d) and enlarged twofold by a filter
+ * of 12 taps each way (upfirdn2d with up 2, pads 6 and 5, gain 2 an axis), without making z. theta as above; f: F32 [12]; no
+ * gradient in either. And its adjoint (dy [N,P,Q,C] -> [N,H,W,C]), deterministic. */
+tensor *mirror_sample(struct graph *g, tensor *x, tensor *theta, tensor *f, int64_t P, int64_t Q);
+tensor *mirror_sample_adj(struct graph *g, tensor *dy, tensor *theta, tensor *f, int64_t H, int64_t W);
+
 /* Inference only. avgpool counts only pixels inside the picture. */
 tensor *maxpool2d(struct graph *g, tensor *x, int size, int stride, int pad);
 tensor *avgpool2d(struct graph *g, tensor *x, int size, int stride, int pad);

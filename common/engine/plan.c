@@ -117,6 +117,10 @@ double plan_flops(const struct plan *p, const struct pnode *n) {
     case OP_affine_sample:
     case OP_affine_sample_adj:
         return 8 * count;
+    case OP_mirror_sample: /* 7 x 7 pixels an output */
+        return 112 * count;
+    case OP_mirror_sample_adj:
+        return 112 * (double)pnode_count(in0);
     case OP_maxpool2d:
     case OP_avgpool2d:
         return count * (double)(n->a.i[0] * n->a.i[0]);

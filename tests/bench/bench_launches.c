@@ -16,7 +16,7 @@
 #include "common/engine/engine.h"
 #include "common/rng/philox.h"
 
-enum what { FIR, CONV, INPUT_GRAD, WEIGHT_GRAD, SAMPLE_ADJ };
+enum what { FIR, CONV, INPUT_GRAD, WEIGHT_GRAD, SAMPLE_ADJ, MIRROR, MIRROR_ADJ };
 
 struct row {
     const char *name;
@@ -45,6 +45,10 @@ static const struct row rows[] = {
     {"fir 12 along rows down f32", FIR, DT_F32, 32, 268, 268, 3, 0, 1, 12, 1, 1, 1, 2, 0, 0, -1, -1},
     {"fir 12 down columns down f32", FIR, DT_F32, 32, 764, 764, 3, 0, 12, 1, 1, 1, 2, 1, 5, 5, 0, 0},
     {"sample adjoint 764^2", SAMPLE_ADJ, DT_F32, 32, 764, 764, 3, 268},
+    {"mirror sample 128^2", MIRROR, DT_F32, 32, 128, 128, 3, 268},
+    {"mirror sample 256^2", MIRROR, DT_F32, 16, 256, 256, 3, 524},
+    {"mirror sample adjoint 128^2", MIRROR_ADJ, DT_F32, 32, 128, 128, 3, 268},
+    {"mirror sample adjoint 256^2", MIRROR_ADJ, DT_F32, 16, 256, 256, 3, 524},
     {"conv 128^2 128 bf16", CONV, DT_BF16, 32, 128, 128, 128, 128, .stride = 1, .pad = 1},
     {"conv 64^2 256 bf16", CONV, DT_BF16, 32, 64, 64, 256, 256, .stride = 1, .pad = 1},
     {"conv 32^2 512 bf16", CONV, DT_BF16, 32, 32, 32, 512, 512, .stride = 1, .pad = 1},
@@ -108,7 +112,7 @@ static struct buffer *numbers(struct device *d, int64_t n, enum dtype type, bool
 /* The launch of a row with N pictures on one device. */
 struct launch {
     struct program *program;
-    struct buffer *in[2], *out;
+    struct buffer *in[3], *out;
     int64_t n_out;
     enum dtype out_type;
     double flops, bytes;
@@ -131,18 +135,25 @@ static struct launch make(struct device *d, const struct row *r, int N, bool wid
         buffer_write(l.in[1], 0, taps, r->fh * r->fw * 4);
         struct upfirdn u = {r->up_y, r->up_x, r->down_y, r->down_x, r->pad_y0, r->pad_y1, r->pad_x0, r->pad_x1, false, 1};
         y = upfirdn2d(g, graph_input(g, l.in[0], 0, type, "x", 4, N, r->H, r->W, r->C), graph_input(g, l.in[1], 0, DT_F32, "f", 2, r->fh, r->fw), u);
-    } else if (r->what == SAMPLE_ADJ) {
-        float *theta = xmalloc((size_t)N * 6 * sizeof *theta);
+    } else if (r->what >= SAMPLE_ADJ) {
+        bool mirrored = r->what != SAMPLE_ADJ, forward = r->what == MIRROR;
+        float *theta = xmalloc((size_t)N * 6 * sizeof *theta), taps[12];
         for (int i = 0; i < N; i++) { /* turned, and about a pixel a step */
-            float a = 0.1f * (float)i, s = (float)r->K / (float)r->H;
+            float a = 0.1f * (float)i, s = (float)r->K / (float)(mirrored ? 6 * r->H - 4 : r->H);
             memcpy(theta + 6 * i, (float[6]){s * cosf(a), -s * sinf(a), 0.02f, s * sinf(a), s * cosf(a), -0.03f}, 24);
         }
-        l.in[0] = numbers(d, (int64_t)N * P * Q * r->C, r->type, wide, 1);
+        for (int i = 0; i < 12; i++)
+            taps[i] = (float)(i * i % 7 + 1) / 32;
+        l.in[0] = numbers(d, (int64_t)N * (forward ? r->H * r->W : P * Q) * r->C, r->type, wide, 1);
         l.in[1] = buffer_create(d, N * 24, "theta");
         buffer_write(l.in[1], 0, theta, N * 24);
+        l.in[2] = buffer_create(d, 48, "taps");
+        buffer_write(l.in[2], 0, taps, 48);
         free(theta);
-        y = affine_sample_adj(g, graph_input(g, l.in[0], 0, type, "dy", 4, N, P, Q, r->C), graph_input(g, l.in[1], 0, DT_F32, "theta", 3, N, 2, 3),
-                              r->H, r->W);
+        tensor *x = graph_input(g, l.in[0], 0, type, "x", 4, N, forward ? r->H : P, forward ? r->W : Q, r->C);
+        tensor *t = graph_input(g, l.in[1], 0, DT_F32, "theta", 3, N, 2, 3), *f = graph_input(g, l.in[2], 0, DT_F32, "f", 1, 12);
+        y = forward ? mirror_sample(g, x, t, f, P, Q) : mirrored ? mirror_sample_adj(g, x, t, f, r->H, r->W)
+                                                                 : affine_sample_adj(g, x, t, r->H, r->W);
     } else {
         int64_t count[3] = {(int64_t)N * r->H * r->W * r->C, (int64_t)r->K * 9 * r->C, (int64_t)N * P * Q * r->K};
         int a = r->what == INPUT_GRAD ? 2 : 0, b = r->what == WEIGHT_GRAD ? 2 : 1;
@@ -175,6 +186,7 @@ static void drop(struct launch *l) {
     program_free(l->program);
     buffer_free(l->in[0]);
     buffer_free(l->in[1]);
+    buffer_free(l->in[2]);
     buffer_free(l->out);
 }
 

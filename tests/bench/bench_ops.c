@@ -5,6 +5,7 @@
  * --cpu-time counts the process's CPU time divided by its threads instead of the clock's: for machines that are busy.
  */
 #include <dnnl.h>
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,6 +22,8 @@
 #include "kernels/cpu.h"
 #include "kernels/matmul.h"
 #include "kernels/maxpool2d.h"
+#include "kernels/mirror_sample.h"
+#include "kernels/mirror_sample_adj.h"
 #include "kernels/reflect_pad2d.h"
 #include "kernels/upfirdn2d.h"
 
@@ -212,6 +215,18 @@ static void bench_others(void)
     measure("affine_sample 32x 64x64 C3", &kernel_affine_sample_cpu, &sample, 0);
     measure("affine_sample_adj 32x 64x64 C3", &kernel_affine_sample_adj_cpu, &sample, 0);
     free_call(&sample);
+    struct operand taps = tensor4(12, 1, 1, 1), turned = tensor4(32, 2, 3, 1);
+    taps.ndim = 1, turned.ndim = 3;
+    for (int i = 0; i < 32; i++) { /* as in augmentation: an output for each pixel of the enlarged picture */
+        float c = 0.4f * cosf((float)i), s = 0.4f * sinf((float)i);
+        memcpy((float *)turned.data + 6 * i, (float[6]){c, -s, 0.02f, s, c, -0.03f}, 24);
+    }
+    struct kernel_call mirrored = {.n_in = 3, .in = {tensor4(32, 32, 32, 3), turned, taps}, .out = {tensor4(32, 76, 76, 3)}, .a.i = {76, 76}};
+    measure("mirror_sample 32x 32x32 C3 to 76x76", &kernel_mirror_sample_cpu, &mirrored, 0);
+    struct operand swap = mirrored.in[0];
+    mirrored.in[0] = mirrored.out[0], mirrored.out[0] = swap;
+    measure("mirror_sample_adj 32x 32x32 C3 to 76x76", &kernel_mirror_sample_adj_cpu, &mirrored, 0);
+    free_call(&mirrored);
     struct kernel_call pad = {.n_in = 1, .in = {tensor4(32, 32, 32, 3)}, .out = {tensor4(32, 64, 64, 3)}, .a.i = {16, 16, 16, 16}};
     measure("reflect_pad2d 32x 32x32 C3 by 16", &kernel_reflect_pad2d_cpu, &pad, 0);
     free_call(&pad);

@@ -298,6 +298,37 @@ static tensor *c_affine_adj(struct trial *t) {
     tensor *x = picture(t, 3, 20);
     return affine_sample_adj(t->g, x, theta(t, x->dim[0]), pick(t, 1, 20), pick(t, 1, 20));
 }
+/* Maps of all kinds: near the identity; turned by 45 degrees, small and large; far away; without area; not finite. */
+static tensor *hard_theta(struct trial *t, int64_t n) {
+    float *m = xcalloc((size_t)n * 6, sizeof *m);
+    for (int64_t i = 0; i < n; i++) {
+        float *a = m + 6 * i, s = 0.7071f * exp2f((float)pick(t, -2, 2));
+        int kind = (int)pick(t, 0, 9);
+        memcpy(a, (float[6]){s, -s, 0.1f, s, s, -0.2f}, sizeof(float[6]));
+        if (kind < 4)
+            for (int j = 0; j < 6; j++)
+                a[j] = (j % 4 == 0) / 3.0f + 0.2f * ((float)pick(t, 0, 1000) / 500 - 1);
+        else if (kind < 6)
+            a[2] = kind == 4 ? 1.4f : -30;
+        else if (kind == 6)
+            a[3] = a[0], a[4] = a[1];
+        else if (kind == 7)
+            a[pick(t, 0, 5)] = pick(t, 0, 1) ? INFINITY : NAN;
+        else if (kind == 8)
+            memset(a, 0, sizeof(float[6]));
+    }
+    tensor *x = raw(t, DT_F32, m, D(n, 2, 3));
+    free(m);
+    return x;
+}
+static tensor *c_mirror(struct trial *t) {
+    tensor *x = picture(t, 1, 24), *m = hard_theta(t, x->dim[0]), *f = fixed(t, D(12));
+    return mirror_sample(t->g, x, m, f, pick(t, 1, 60), pick(t, 1, 60));
+}
+static tensor *c_mirror_adj(struct trial *t) {
+    tensor *x = picture(t, 1, 40), *m = hard_theta(t, x->dim[0]), *f = fixed(t, D(12));
+    return mirror_sample_adj(t->g, x, m, f, pick(t, 1, 40), pick(t, 1, 40));
+}
 /* Windows of 3 as Inception has them, and any other; pictures of more than a tile of outputs. */
 static tensor *pooled(struct trial *t, tensor *pool(struct graph *, tensor *, int, int, int)) {
     int size = pick(t, 0, 3) ? 3 : (int)pick(t, 1, 5), stride = (int)pick(t, 1, size < 2 ? 1 : 2), pad = (int)pick(t, 0, (size - 1) / 2);
@@ -381,7 +412,8 @@ static const struct test_case cases[] = {
     CASE(lrelu), CASE(clamp), CASE(masks), CASE(fill), CASE(cast), CASE(reshape), CASE(add), CASE(sub), CASE(mul), CASE(fma),
     CASE(layer, .f32_only = true), CASE(broadcast), CASE(sum), CASE(sum_all), CASE(slice), CASE(pad), CASE(concat), CASE(permute),
     CASE(matmul), CASE(conv, .aligned = true), CASE(conv_dx, .aligned = true), CASE(conv_dw, .aligned = true), CASE(upfirdn), CASE(upfirdn_usual), CASE(reflect), CASE(reflect_adj),
-    CASE(affine, .tolerance = 1e-4), CASE(affine_adj, .tolerance = 1e-4), CASE(maxpool, .value_only = true),
+    CASE(affine, .tolerance = 1e-4), CASE(affine_adj, .tolerance = 1e-4), CASE(mirror, .tolerance = 1e-4), CASE(mirror_adj, .tolerance = 1e-4),
+    CASE(maxpool, .value_only = true),
     CASE(avgpool, .value_only = true), CASE(pool_all, .value_only = true),
     CASE(to_u8, .tolerance = 1 / 250.0, .value_only = true),
     CASE(take, .tolerance = 1e-9, .value_only = true, .f32_only = true), CASE(sanitize, .tolerance = 1e-9, .value_only = true, .f32_only = true),

@@ -97,6 +97,8 @@ B(reflect, reflect_pad2d(g, x[0], 2, 1, 3, 0))
 B(reflect_adj, reflect_pad2d_adj(g, x[0], 2, 1, 1, 0))
 B(affine, affine_sample(g, x[0], x[1], 5, 6))
 B(affine_adj, affine_sample_adj(g, x[0], x[1], 4, 3))
+B(mirror, mirror_sample(g, x[0], x[1], x[2], 9, 10))
+B(mirror_adj, mirror_sample_adj(g, x[0], x[1], x[2], 3, 4))
 /* the pointwise layer of a synthesis block: x * demodulation + noise + bias, leaky ReLU, gain, clamp */
 B(layer, clamp(g, scale(g, lrelu(g, add(g, mul(g, x[0], x[1]), x[2]), 0.2f), 1.414f, 0), -2.5f, 2.5f))
 
@@ -157,6 +159,8 @@ static const struct test_case cases[] = {
     {"reflect_pad2d_adj", b_reflect_adj, {S(2, 6, 4, 2)}},
     {"affine_sample", b_affine, {S(2, 4, 3, 2), S(2, 2, 3)}, .constants = 1},
     {"affine_sample_adj", b_affine_adj, {S(2, 5, 6, 2), S(2, 2, 3)}, .constants = 1},
+    {"mirror_sample", b_mirror, {S(2, 4, 3, 3), S(2, 2, 3), S(12)}, .constants = 2},
+    {"mirror_sample_adj", b_mirror_adj, {S(2, 5, 6, 2), S(2, 2, 3), S(12)}, .constants = 2},
     {"layer", b_layer, {S(2, 3, 2, 4), S(2, 1, 1, 4), S(4)}, .tolerance = 5e-3f, .h = 2e-3f},
 };
 #define CASES (sizeof cases / sizeof *cases)

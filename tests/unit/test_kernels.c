@@ -22,6 +22,8 @@
 #include "kernels/cpu.h"
 #include "kernels/matmul.h"
 #include "kernels/maxpool2d.h"
+#include "kernels/mirror_sample.h"
+#include "kernels/mirror_sample_adj.h"
 #include "kernels/reflect_pad2d.h"
 #include "kernels/reflect_pad2d_adj.h"
 #include "kernels/upfirdn2d.h"
@@ -410,6 +412,64 @@ static void test_affine(void **state)
     }
 }
 
+/* ---- sampling of the mirrored, enlarged picture and its adjoint ---- */
+/* The weight of pixel i of `length` in what lies at `position` of the enlarged picture: that of its mirror images, together. */
+static double mirrored_weight(double position, int64_t i, int64_t length, const float f[12])
+{
+    double left = floor(position), sum = 0;
+    for (int64_t k = 0; k < 3 * length - 2; k++)
+        for (int side = 0; side < 2 && mirror(k - (length - 1), length) == i; side++) {
+            double z = left + side, tap = z - 2 * (double)k + 5;
+            if (z >= 0 && z < (double)(6 * length - 4) && tap >= 0 && tap < 12)
+                sum += 2 * f[(int)tap] * (side ? position - left : 1 - (position - left));
+        }
+    return sum;
+}
+
+static void test_mirror(void **state)
+{
+    (void)state;
+    static const int64_t cases[][6] = {{3, 8, 8, 3, 8, 8}, {2, 5, 9, 16, 7, 4}, {1, 1, 1, 1, 3, 3}, {8, 7, 6, 3, 20, 25}, {4, 2, 3, 4, 9, 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        const int64_t *k = cases[i], N = k[0], H = k[1], W = k[2], C = k[3], P = k[4], Q = k[5];
+        struct operand x = shape(4, N, H, W, C), y = shape(4, N, P, Q, C), dy = shape(4, N, P, Q, C), dx = shape(4, N, H, W, C);
+        struct operand theta = shape(3, N, 2, 3, 0), f = shape(1, 12, 0, 0, 0);
+        for (int64_t n = 1; n < N; n++) { /* turned by 45 degrees, from a quarter to four times the size; sample 0 stays wild */
+            float *t = (float *)theta.data + n * 6, s = 0.7071f * exp2f((float)(n % 5 - 2));
+            t[0] = s, t[1] = n % 2 ? -s : s, t[3] = n % 2 ? s : -s, t[4] = s;
+        }
+        if (i == 3) { /* beyond everything, far away, no area, not a number: zeros or right, no crash */
+            float *t = theta.data;
+            t[1] = 1e30f, t[6 + 2] = 3, t[12] = t[13] = t[15] = t[16] = 0, t[18 + 3] = NAN, t[24 + 5] = INFINITY;
+        }
+        double *fwd = xcalloc((size_t)count(&y), sizeof *fwd), *bwd = xcalloc((size_t)count(&x), sizeof *bwd);
+        for (int64_t j = 0; j < N * P * Q; j++) {
+            int64_t n = j / (P * Q), p = j / Q % P, q = j % Q;
+            const float *t = (float *)theta.data + n * 6;
+            double u = (2 * q + 1) / (double)Q - 1, v = (2 * p + 1) / (double)P - 1;
+            double column = ((t[0] * u + t[1] * v + t[2] + 1) * (double)(6 * W - 4) - 1) / 2;
+            double row = ((t[3] * u + t[4] * v + t[5] + 1) * (double)(6 * H - 4) - 1) / 2;
+            if (!(fabs(column) < 1e6 && fabs(row) < 1e6))
+                continue;
+            for (int64_t h = 0; h < H; h++)
+                for (int64_t w = 0; w < W; w++) {
+                    double weight = mirrored_weight(row, h, H, f.data) * mirrored_weight(column, w, W, f.data);
+                    int64_t from = ((n * H + h) * W + w) * C;
+                    for (int64_t c = 0; c < C; c++) {
+                        fwd[j * C + c] += weight * ((float *)x.data)[from + c];
+                        bwd[from + c] += weight * ((float *)dy.data)[j * C + c];
+                    }
+                }
+        }
+        struct kernel_call c = {.n_in = 3, .in = {x, theta, f}, .out = {y}, .a.i = {P, Q}};
+        expect(&kernel_mirror_sample_cpu, &c, fwd, 2e-5, "mirror_sample");
+        c.in[0] = dy, c.out[0] = dx, c.a.i[0] = H, c.a.i[1] = W;
+        expect(&kernel_mirror_sample_adj_cpu, &c, bwd, 2e-5, "mirror_sample_adj");
+        free(fwd), free(bwd);
+        drop(&x), drop(&y), drop(&dy), drop(&dx), drop(&theta), drop(&f);
+    }
+}
+
 /* ---- pooling ---- */
 static void test_pools(void **state)
 {
@@ -461,7 +521,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conv),   cmocka_unit_test(test_matmul), cmocka_unit_test(test_upfirdn),
         cmocka_unit_test(test_upfirdn_reference), cmocka_unit_test(test_reflect_pad),
-        cmocka_unit_test(test_affine), cmocka_unit_test(test_pools), cmocka_unit_test(test_refuses_other_types),
+        cmocka_unit_test(test_affine), cmocka_unit_test(test_mirror), cmocka_unit_test(test_pools), cmocka_unit_test(test_refuses_other_types),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
