@@ -50,6 +50,7 @@ struct unit {
     int n_in, in[MAX_IN], n_out, out[MAX_OUT];
     struct fused_program *fused;
     double flops, bytes;
+    int64_t workspace_bytes; /* as its kernel said; 0 before it is prepared */
 };
 
 struct plan {
@@ -70,7 +71,7 @@ struct plan_options {
     int64_t clone_bytes;                             /* recompute values from this size; 0 = the default, 64 KB */
     bool sums;                                       /* fused launches may sum what they compute (backend.h) */
     int lanes;                                       /* queues side by side while capturing (backend.h); 0 or 1: one */
-    double min_slack;                                /* seconds a launch must be able to wait for another lane; 0 = the default, 50 us */
+    double min_slack;                                /* seconds a launch must be able to wait for another lane; 0 = the default, plan_lanes.c */
 };
 
 struct plan *plan_create(const struct graph *g, const struct plan_options *o); /* o NULL: all passes */
@@ -88,14 +89,15 @@ struct hazards {
 struct hazards plan_hazards(const struct plan *p);
 void hazards_free(struct hazards *h);
 
-/* Each unit is queued in its lane after the waits; then, unless it is 0, its mark is made. Mark 0 is the beginning of a run. */
+/* Units are queued in this order, each in its lane after the waits; then, unless it is 0, its mark is made. Mark 0 is the beginning of a
+ * run. */
 struct lane_step {
     int lane, mark, n_wait, wait[MAX_LANES];
 };
 struct lanes {
-    int n, n_marks, n_waits;
-    struct lane_step *step;    /* [n_unit] */
-    int n_end, end[MAX_LANES]; /* marks that lane 0 waits for at the end */
+    int n, n_marks, n_waits, n_order, *order; /* constant units have no place in the order */
+    struct lane_step *step;                   /* [n_unit] */
+    int n_end, end[MAX_LANES];                /* marks that lane 0 waits for at the end */
 };
 struct lanes plan_lanes(const struct plan *p, const struct plan_options *o); /* o NULL: one */
 void lanes_free(struct lanes *l);

@@ -4,8 +4,8 @@
  *
  * Two passes over the units in order. First the exact hazards: what must run before what, from the bytes that units read and write in
  * the arena and in buffers, shared ones among them. Then each unit gets a lane, a queue of its own: lane 0 has the longest path, the
- * others what it need not wait for at once; and waits between lanes, of which those are left out that others imply. The order of
- * capturing stays the order of units, so that one lane is what was before.
+ * others what it need not wait for at once; and waits between lanes, of which those are left out that others imply. Lane 0 keeps the order
+ * of units; in the others each comes as early as what it needs allows.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -13,8 +13,10 @@
 #include "common/base/mem.h"
 #include "common/engine/plan.h"
 
-#define MIN_SLACK 50e-6     /* seconds: what can wait less stays in lane 0 */
-#define LARGE_SECONDS 8e-6  /* of work: 28 MB or 5.6 GFLOP */
+#define MIN_SLACK 100e-6              /* seconds: what can wait less stays in lane 0; of short programs: */
+#define MIN_SLACK_PART (1 / 40.0)     /* of the whole */
+#define LARGE_SECONDS 8e-6            /* of work: 28 MB or 5.6 GFLOP */
+#define MOST_WORKSPACE (256LL << 20)  /* each lane has its own: what needs more stays in lane 0 */
 
 /* ---- hazards ---- */
 struct access {
@@ -156,7 +158,7 @@ double unit_seconds(const struct unit *u) { return LAUNCH_SECONDS + unit_work(u)
 double unit_work(const struct unit *u) { return u->bytes / 3.5e12 + u->flops / 700e12; }
 
 /* How long each unit could wait, were there room for everything at once, without the end being later. */
-static double *slack_of(const struct plan *p, const struct hazards *h) {
+static double *slack_of(const struct plan *p, const struct hazards *h, double *longest) {
     double *head = xcalloc((size_t)p->n_unit + 1, sizeof *head), *tail = xcalloc((size_t)p->n_unit + 1, sizeof *tail), whole = 0;
     for (int u = 0; u < p->n_unit; u++) {
         for (int k = h->first[u]; k < h->first[u + 1]; k++) {
@@ -173,6 +175,7 @@ static double *slack_of(const struct plan *p, const struct hazards *h) {
     }
     for (int u = 0; u < p->n_unit; u++)
         head[u] = whole - head[u] - tail[u];
+    *longest = whole;
     free(tail);
     return head;
 }
@@ -180,10 +183,12 @@ static double *slack_of(const struct plan *p, const struct hazards *h) {
 /* Small work must come before a lane 0 that is busy gets to it, so it has a lane where nothing large is in the way; what follows from
  * large work queues behind that. */
 static void choose_lanes(const struct plan *p, const struct hazards *h, double min_slack, struct lanes *l) {
-    double *slack = slack_of(p, h), load[MAX_LANES] = {0};
+    double whole, *slack = slack_of(p, h, &whole), load[MAX_LANES] = {0};
+    if (min_slack <= 0)
+        min_slack = whole * MIN_SLACK_PART < MIN_SLACK ? whole * MIN_SLACK_PART : MIN_SLACK;
     for (int u = 0; u < p->n_unit; u++) {
         struct lane_step *s = &l->step[u];
-        if (p->unit[u].constant || slack[u] < min_slack || l->n == 1)
+        if (p->unit[u].constant || slack[u] < min_slack || l->n == 1 || p->unit[u].workspace_bytes > MOST_WORKSPACE)
             continue;
         bool large = unit_work(&p->unit[u]) > LARGE_SECONDS || l->n == 2;
         int after = -1; /* the small unit that it follows last */
@@ -205,7 +210,31 @@ static void choose_lanes(const struct plan *p, const struct hazards *h, double m
     free(slack);
 }
 
-/* known[u][lane]: the last unit of that lane that is surely done when u is; u itself in its own lane. */
+/* The order of queueing: lane 0's units as they are, the others right after the last unit of lane 0 that they follow from. */
+struct turn {
+    int after, unit;
+};
+
+static int by_after(const void *a, const void *b) {
+    const struct turn *x = a, *y = b;
+    return x->after != y->after ? (x->after > y->after) - (x->after < y->after) : (x->unit > y->unit) - (x->unit < y->unit);
+}
+
+static void choose_order(const struct plan *p, const struct hazards *h, struct lanes *l) {
+    struct turn *place = xmalloc(sizeof *place * (size_t)(p->n_unit + 1));
+    for (int u = 0; u < p->n_unit; u++) {
+        place[u] = (struct turn){l->step[u].lane || p->unit[u].constant ? -1 : u, u};
+        for (int k = h->first[u]; k < h->first[u + 1] && l->step[u].lane; k++)
+            place[u].after = place[h->on[k]].after > place[u].after ? place[h->on[k]].after : place[u].after;
+    }
+    qsort(place, (size_t)p->n_unit, sizeof *place, by_after);
+    for (int i = 0; i < p->n_unit; i++)
+        if (!p->unit[place[i].unit].constant)
+            l->order[l->n_order++] = place[i].unit;
+    free(place);
+}
+
+/* known[i][lane]: the last place in the order, of that lane, that is surely done when place i is; i itself in its own lane. */
 typedef int known[MAX_LANES];
 
 static void take_in(known into, const known from) {
@@ -213,7 +242,7 @@ static void take_in(known into, const known from) {
         into[i] = from[i] > into[i] ? from[i] : into[i];
 }
 
-/* Of the last units to wait for in each lane (-1: none), those that `have` and the others do not imply. */
+/* Of the last places to wait for in each lane (-1: none), those that `have` and the others do not imply. */
 static int needed_waits(const known want, const known have, known *of, int *wait) {
     int n = 0;
     for (int i = 0; i < MAX_LANES; i++) {
@@ -226,52 +255,59 @@ static int needed_waits(const known want, const known have, known *of, int *wait
     return n;
 }
 
+static int mark_of(struct lanes *l, int place) {
+    struct lane_step *s = &l->step[l->order[place]];
+    if (!s->mark)
+        s->mark = l->n_marks++;
+    return s->mark;
+}
+
 static void choose_waits(const struct plan *p, const struct hazards *h, struct lanes *l) {
     known *of = xmalloc(sizeof *of * (size_t)(p->n_unit + 1)), have[MAX_LANES];
-    int last[MAX_LANES]; /* unit of each lane */
+    int last[MAX_LANES], *place = xmalloc(sizeof *place * (size_t)(p->n_unit + 1)); /* last place of each lane; place of each unit */
     memset(have, -1, sizeof have);
     memset(last, -1, sizeof last);
     l->n_marks = 1;
-    for (int u = 0; u < p->n_unit; u++) {
-        if (p->unit[u].constant)
-            continue;
+    for (int i = 0; i < l->n_order; i++) {
+        int u = l->order[i], want[MAX_LANES], wait[MAX_LANES];
         struct lane_step *s = &l->step[u];
-        known want = {-1, -1, -1, -1};
+        memset(want, -1, sizeof want);
+        place[u] = i;
         for (int k = h->first[u]; k < h->first[u + 1]; k++) {
-            int lane = l->step[h->on[k]].lane;
-            want[lane] = h->on[k] > want[lane] ? h->on[k] : want[lane];
+            int on = h->on[k], lane = l->step[on].lane;
+            want[lane] = place[on] > want[lane] ? place[on] : want[lane];
         }
-        int unit[MAX_LANES];
-        s->n_wait = needed_waits(want, have[s->lane], of, unit);
-        for (int i = 0; i < s->n_wait; i++) {
-            take_in(have[s->lane], of[unit[i]]);
-            if (!l->step[unit[i]].mark)
-                l->step[unit[i]].mark = l->n_marks++;
-            s->wait[i] = l->step[unit[i]].mark;
+        s->n_wait = needed_waits(want, have[s->lane], of, wait);
+        for (int k = 0; k < s->n_wait; k++) {
+            take_in(have[s->lane], of[wait[k]]);
+            s->wait[k] = mark_of(l, wait[k]);
         }
         if (last[s->lane] < 0 && s->lane && !s->n_wait)
             s->wait[s->n_wait++] = 0; /* a lane begins with the run */
         l->n_waits += s->n_wait;
-        have[s->lane][s->lane] = last[s->lane] = u;
-        memcpy(of[u], have[s->lane], sizeof of[u]);
+        have[s->lane][s->lane] = last[s->lane] = i;
+        memcpy(of[i], have[s->lane], sizeof of[i]);
     }
     for (int i = 1; i < MAX_LANES; i++) /* implied or not: a capture ends when every lane has been waited for */
-        if (last[i] >= 0) {
-            if (!l->step[last[i]].mark)
-                l->step[last[i]].mark = l->n_marks++;
-            l->end[l->n_end++] = l->step[last[i]].mark;
-        }
+        if (last[i] >= 0)
+            l->end[l->n_end++] = mark_of(l, last[i]);
     l->n_waits += l->n_end;
     free(of);
+    free(place);
 }
 
 struct lanes plan_lanes(const struct plan *p, const struct plan_options *o) {
-    struct lanes l = {.n = o && o->lanes > 1 ? o->lanes : 1, .step = xcalloc((size_t)p->n_unit + 1, sizeof *l.step)};
+    struct lanes l = {.n = o && o->lanes > 1 ? o->lanes : 1, .step = xcalloc((size_t)p->n_unit + 1, sizeof *l.step),
+                      .order = xcalloc((size_t)p->n_unit + 1, sizeof *l.order)};
     struct hazards h = plan_hazards(p);
-    choose_lanes(p, &h, o && o->min_slack > 0 ? o->min_slack : MIN_SLACK, &l);
+    choose_lanes(p, &h, o ? o->min_slack : 0, &l);
+    choose_order(p, &h, &l);
     choose_waits(p, &h, &l);
     hazards_free(&h);
     return l;
 }
 
-void lanes_free(struct lanes *l) { free(l->step); }
+void lanes_free(struct lanes *l) {
+    free(l->step);
+    free(l->order);
+}

@@ -79,7 +79,13 @@ enum status program_create(struct program **out, struct graph *g, struct device 
     int lanes = wish ? atoi(wish) : 3;
     if (lanes > d->backend->lanes)
         lanes = d->backend->lanes;
-    return program_create_with(out, g, d, &(struct plan_options){.sums = d->backend->sums, .lanes = lanes}, e);
+    struct plan_options o = {.sums = d->backend->sums, .lanes = lanes};
+    enum status st = program_create_with(out, g, d, &o, e);
+    if (st != ST_OK && o.lanes > 1) { /* one lane needs less memory */
+        o.lanes = 1;
+        st = program_create_with(out, g, d, &o, e);
+    }
+    return st;
 }
 
 enum status program_create_with(struct program **out, struct graph *g, struct device *d, const struct plan_options *o,
@@ -90,7 +96,6 @@ enum status program_create_with(struct program **out, struct graph *g, struct de
     p->device = d;
     p->dirty = true;
     p->plan = plan_create(g, o);
-    p->lanes = plan_lanes(p->plan, o);
     p->n = p->plan->n_unit;
     p->call = xcalloc((size_t)p->n + 1, sizeof *p->call);
     for (int i = 0; i < p->n; i++) {
@@ -118,7 +123,11 @@ enum status program_create_with(struct program **out, struct graph *g, struct de
             goto fail;
         }
         p->n_prepared++;
-        int64_t *most = &p->workspace_bytes[p->lanes.step[i].lane], aligned = (c->workspace_bytes + 255) / 256 * 256;
+        p->plan->unit[i].workspace_bytes = c->workspace_bytes;
+    }
+    p->lanes = plan_lanes(p->plan, o);
+    for (int i = 0; i < p->n; i++) {
+        int64_t *most = &p->workspace_bytes[p->lanes.step[i].lane], aligned = (p->call[i].workspace_bytes + 255) / 256 * 256;
         *most = aligned > *most ? aligned : *most;
     }
     if (p->plan->constant_bytes && !(p->constants = device_alloc(d, p->plan->constant_bytes))) {
@@ -169,7 +178,8 @@ static void launch_in_lanes(struct program *p) {
         return;
     }
     b->mark(context, 0);
-    for (int i = p->n_constant; i < p->n; i++) {
+    for (int at = 0; at < p->lanes.n_order; at++) {
+        int i = p->lanes.order[at];
         const struct lane_step *s = &p->lanes.step[i];
         b->lane(context, s->lane);
         for (int k = 0; k < s->n_wait; k++)

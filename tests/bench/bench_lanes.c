@@ -23,9 +23,10 @@ static double simulated(const struct plan *p, const struct lanes *l, double busy
     marked[0] = true;
     for (int i = 0; i < MAX_LANES; i++)
         queue[i] = xmalloc(sizeof **queue * (size_t)(p->n_unit + 1)), busy[i] = 0;
-    for (int u = 0; u < p->n_unit; u++)
-        if (!p->unit[u].constant)
-            queue[l->step[u].lane][n[l->step[u].lane]++] = u, left++;
+    for (; left < l->n_order; left++) {
+        int u = l->order[left], lane = l->step[u].lane;
+        queue[lane][n[lane]++] = u;
+    }
     while (left) {
         for (int i = 0; i < l->n; i++) {
             if (running[i] || at[i] == n[i])

@@ -550,10 +550,9 @@ static bool conflict(const struct plan *p, int a, int b) {
 static int unordered(const struct plan *p, const struct lanes *l, int without, int place) {
     int n = p->n_unit, bad = -1, *of_mark = calloc((size_t)l->n_marks, sizeof *of_mark), last[MAX_LANES] = {-1, -1, -1, -1};
     bool *before = calloc((size_t)n * (size_t)n, 1); /* [u][v]: v is done when u begins */
-    for (int u = 0; u < n && bad < 0; u++) {
+    for (int i = 0; i < l->n_order; i++) {
+        int u = l->order[i];
         const struct lane_step *s = &l->step[u];
-        if (p->unit[u].constant)
-            continue;
         int after[1 + MAX_LANES], n_after = 0;
         if (last[s->lane] >= 0)
             after[n_after++] = last[s->lane];
@@ -562,16 +561,17 @@ static int unordered(const struct plan *p, const struct lanes *l, int without, i
                 after[n_after++] = of_mark[s->wait[k]];
         for (int k = 0; k < n_after; k++) {
             before[u * n + after[k]] = true;
-            for (int v = 0; v < after[k]; v++)
+            for (int v = 0; v < n; v++)
                 before[u * n + v] |= before[after[k] * n + v];
         }
         last[s->lane] = u;
         if (s->mark)
             of_mark[s->mark] = u;
-        for (int v = 0; v < u && bad < 0; v++)
-            if (!p->unit[v].constant && !before[u * n + v] && conflict(p, u, v))
-                bad = u;
     }
+    for (int u = 0; u < n && bad < 0; u++)
+        for (int v = 0; v < u && bad < 0; v++)
+            if (!p->unit[u].constant && !p->unit[v].constant && !before[u * n + v] && conflict(p, u, v))
+                bad = u;
     free(of_mark);
     free(before);
     return bad;
