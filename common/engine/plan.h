@@ -2,8 +2,9 @@
  *
  * The passes, in order: simplify (plan_simplify.c: dead nodes out, common subexpressions joined, trivial arithmetic folded), fuse
  * and schedule (plan_fuse.c: pointwise runs become one launch each; everything gets its place in the order; plan_clone.c: cheap values
- * are recomputed by their readers instead of stored), emit (plan_emit.c:
- * the programs of fused launches; plan_sums.c: sums join the launch that computes what they sum), place (plan_memory.c: assigns written in place, liveness, one arena with offsets, reuse).
+ * are recomputed by their readers instead of stored), emit (plan_emit.c: the programs of fused launches; plan_sums.c: sums join the
+ * launch that computes what they sum), place (plan_memory.c: assigns written in place, liveness, one arena with offsets, reuse). And
+ * for devices that run launches side by side, lanes (plan_lanes.c).
  *
  * Three conditions hold after every pass and are what the tests check: the order of units is topological; no unit that reads a
  * window of a buffer crosses an effect that writes it; two values that live at one time share no byte.

@@ -3,10 +3,10 @@
 #
 #   tests/bench/ab.sh pack FOLDER       where things are built: programs, plugin, the libraries a bare machine lacks, reference files;
 #                                       and FOLDER.tar.xz, 50 MB, to carry
-#   FOLDER/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train gen fp32 large (default: the first four)
+#   FOLDER/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train lanes gen fp32 large (default: the first five)
 #
 # Switches, read by the plugin; what is new is off without them: FACEMILL_CUDA_CONV=graph|all,
-# FACEMILL_CUDA_F32=split|nchw, FACEMILL_CUDA_MATMUL=timed.
+# FACEMILL_CUDA_F32=split|nchw, FACEMILL_CUDA_MATMUL=timed. Captured launches have three lanes without FACEMILL_LANES=1 .. 4.
 # Logs go to $OUT (default: FOLDER/out). Choosing convolutions' algorithms is the longest part: the cache of choices is kept there too.
 set -euo pipefail
 command=${1:?pack or run} to=${2:?a folder}
@@ -17,9 +17,9 @@ pack() {
     to=$(cd "$to" && pwd)
     cd "$(dirname "$0")/../.."
     make -j"${JOBS:-2}" build/lib/facemill-cuda.so build/bench/bench_cuda build/bench/bench_launches build/bin/sg2-gen build/tests/test_device \
-        build/tests/test_fused build/tests/check-reference
+        build/tests/test_fused build/tests/test_trainer build/tests/check-reference
     mkdir -p "$to"/{bin,lib,libs,reference}
-    cp build/bench/bench_cuda build/bench/bench_launches build/bin/sg2-gen build/tests/test_device build/tests/test_fused build/tests/check-reference "$to/bin"
+    cp build/bench/bench_cuda build/bench/bench_launches build/bin/sg2-gen build/tests/test_device build/tests/test_fused build/tests/test_trainer build/tests/check-reference "$to/bin"
     cp build/lib/facemill-cuda.so "$to/lib"
     cp tests/reference/{ops,stylegan2-r16,stylegan2-r32-cond5,augment-r32}.safetensors examples/faces-128.safetensors "$to/reference"
     strip "$to"/bin/* "$to"/lib/*
@@ -33,7 +33,7 @@ pack() {
 
 run() {
     to=$(cd "$to" && pwd)
-    local steps=${*:-check launches train gen} out=${OUT:-$to/out} failed=0
+    local steps=${*:-check launches train lanes gen} out=${OUT:-$to/out} failed=0
     mkdir -p "$out"
     out=$(cd "$out" && pwd)
     export LD_LIBRARY_PATH=$to/libs${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} XDG_CACHE_HOME=$out/cache FACEMILL_PLUGIN=$to/lib/facemill-cuda.so
@@ -57,6 +57,7 @@ run() {
         export "${new[@]}" FACEMILL_CUDA_F32=split
         quietly test_fused bin/test_fused
         quietly test_device bin/test_device
+        quietly test_trainer bin/test_trainer # captured in lanes and launched one by one: the same bits
         quietly check-reference bin/check-reference reference/{ops,stylegan2-r16,stylegan2-r32-cond5,augment-r32}.safetensors
         unset "${new[@]%%=*}" FACEMILL_CUDA_F32
     fi
@@ -86,6 +87,12 @@ run() {
         done
     fi
     export "${new[@]}" # all that follows
+    if step lanes; then
+        for n in 1 2 3 4; do
+            FACEMILL_LANES=$n quietly train-lanes-$n bin/bench_cuda train-128
+            grep -hE '^train-128.*s/kimg| every |^    phases' "$out/train-lanes-$n.log" || true
+        done
+    fi
     if step gen; then
         quietly generate bin/bench_cuda generate-128-b32 generate-128-b1
         grep '^generate.*img/s' "$out/generate.log" || true
