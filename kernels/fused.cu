@@ -134,28 +134,49 @@ static bool by_four(const struct kernel_call *c, void *const *out) {
     return true;
 }
 
-/* ---- sums: x [O,T,C] -> y [O,C], block (32 columns, o) of 32 x 32 threads ---- */
-__global__ static void add_rows_kernel(const float *x, float *y, int64_t T, int64_t C) {
+/* ---- sums: x [O,T,C] -> y [O,C] for each output that is one, block (32 columns, o, output) of 32 x 32 threads ---- */
+struct row_sums {
+    const float *x[MAX_OUT];
+    float *y[MAX_OUT];
+    int64_t T[MAX_OUT], C;
+    uint32_t O[MAX_OUT];
+};
+
+__global__ static void add_rows_kernel(const __grid_constant__ row_sums s) {
     __shared__ float shared[32][33];
-    int64_t c = blockIdx.x * 32 + threadIdx.x;
+    const uint32_t k = blockIdx.z, o = blockIdx.y;
+    if (o >= s.O[k])
+        return;
+    const int64_t c = blockIdx.x * 32 + threadIdx.x, T = s.T[k];
+    const float *x = s.x[k] + o * T * s.C + c;
     float v = 0;
-    if (c < C)
-#pragma unroll 8 /* loads in flight */
+    if (c < s.C)
+#pragma unroll 16 /* loads in flight */
         for (int64_t t = threadIdx.y; t < T; t += 32)
-            v += x[(blockIdx.y * T + t) * C + c];
+            v += x[t * s.C];
     shared[threadIdx.y][threadIdx.x] = v;
     __syncthreads();
-    if (threadIdx.y == 0 && c < C) {
+    if (threadIdx.y == 0 && c < s.C) {
         for (int i = 1; i < 32; i++)
             v += shared[i][threadIdx.x];
-        y[blockIdx.y * C + c] = v;
+        s.y[k][o * s.C + c] = v;
     }
 }
 
-/* Output k from x, in which T rows of the last dimension belong to each of its rows. */
-static void add_rows(void *context, const float *x, const struct kernel_call *c, int k, int64_t T) {
-    int64_t C = c->fused->dim[c->fused->ndim - 1], O = operand_count(&c->out[k]) / C;
-    add_rows_kernel<<<dim3(cuda_grid(C, 32), (unsigned)O), dim3(32, 32), 0, cuda(context)->stream>>>(x, (float *)c->out[k].data, T, C);
+/* All sums of a launch from its partial ones: partial[k] for output k, in which rows(k) rows of the last dimension make each of its rows. */
+template <class F> static void add_rows(void *context, const struct kernel_call *c, float *const *partial, F rows) {
+    struct row_sums s;
+    unsigned n = 0, most = 0;
+    s.C = c->fused->dim[c->fused->ndim - 1];
+    for (int k = 0; k < c->n_out; k++)
+        if (c->fused->sum[k]) {
+            s.x[n] = partial[k], s.y[n] = (float *)c->out[k].data, s.T[n] = rows(k), s.O[n] = (uint32_t)(operand_count(&c->out[k]) / s.C);
+            most = s.O[n] > most ? s.O[n] : most;
+            n++;
+        }
+    if (!n)
+        return;
+    add_rows_kernel<<<dim3(cuda_grid(s.C, 32), most, n), dim3(32, 32), 0, cuda(context)->stream>>>(s);
     CUDA_CHECK(cudaGetLastError());
 }
 
@@ -191,9 +212,7 @@ static void interpret(void *context, const struct kernel_call *c) {
     else
         fused_kernel<1><<<cuda_grid(g.groups, block), block, shared, cuda(context)->stream>>>(g);
     CUDA_CHECK(cudaGetLastError());
-    for (int k = 0; k < c->n_out; k++)
-        if (g.f.sum[k])
-            add_rows(context, (const float *)g.out[k], c, k, summed_rows(c->fused, k));
+    add_rows(context, c, (float *const *)g.out, [&](int k) { return summed_rows(c->fused, k); });
 }
 
 /* ---- kernels compiled ahead ---- */
@@ -318,9 +337,8 @@ static void run(void *context, const struct kernel_call *c) {
     }
     void *args[] = {&k->args};
     CUDA_CHECK(cudaLaunchKernel(k->kernel, grid, dim3(FUSED_BLOCK), args, 0, cuda(context)->stream));
-    for (int i = 0; i < c->n_out; i++)
-        if (c->fused->sum[i])
-            add_rows(context, k->args.partial[i], c, i, summed_rows(c->fused, i) / k->args.rows * k->slices);
+    if (k->pattern.sums)
+        add_rows(context, c, k->args.partial, [&](int i) { return summed_rows(c->fused, i) / k->args.rows * k->slices; });
 }
 
 extern "C" const struct kernel kernel_fused_cuda = {prepare, run, release};
