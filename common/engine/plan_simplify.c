@@ -190,6 +190,36 @@ static int sum_columns_first(struct state *s, const struct pnode *x) {
     return make(s, &total, OP_sum, DT_F32, make(s, &columns, OP_sum, DT_F32, terms, -1), -1);
 }
 
+/* x = sum of a whole row of values: in columns first, which the launch that computes the values can do (plan_sums.c). */
+static int sum_row_by_columns(struct state *s, const struct pnode *x) {
+    struct pnode table = s->p->node[x->in[0]], columns, total = *x;
+    int64_t n = table.dim[0], C = n & -n; /* the largest power of two that divides it */
+    C = C > 256 ? 256 : C;
+    if (table.ndim != 1 || x->dtype != DT_F32 || n < PLAN_MIN_SUM || C < 8 || op_kind(table.op) != POINT)
+        return -1;
+    table.ndim = 2, table.dim[0] = n / C, table.dim[1] = C;
+    columns = table, columns.dim[0] = 1, columns.a = x->a, columns.a.i[0] = 1;
+    total.ndim = 2, total.dim[0] = total.dim[1] = 1, total.a.i[0] = 2;
+    int whole = make(s, &total, OP_sum, DT_F32, make(s, &columns, OP_sum, DT_F32, make(s, &table, OP_reshape, table.dtype, x->in[0], -1), -1), -1);
+    return make_reshape(s, x, whole);
+}
+
+/* Adam brings a gradient into range while it reads it (adam.h): the pass that would store it is not needed. */
+static void absorb_sanitize(struct state *s, struct pnode *x) {
+    const struct pnode *node = s->p->node, *n = &node[x->in[1]];
+    if (x->op != OP_adam || n->op != OP_sanitize || s->off)
+        return;
+    int reader = x->in[1], from = n->in[0];
+    float limit = n->a.f[0], factor = 0;
+    if (node[from].op == OP_scale && node[from].a.f[1] == 0)
+        factor = node[from].a.f[0], reader = from, from = node[from].in[0];
+    int w = window_of(s->p, from);
+    if (node[from].op == OP_broadcast || !(limit > 0) || (w >= 0 && window_epoch(s->p, w) != s->epoch[reader]))
+        return;
+    x->in[1] = from;
+    x->a.f[0] = limit, x->a.f[1] = factor;
+}
+
 /* The id x can be replaced by, or -1. A result of another type than x's is never given. */
 static int fold(struct state *s, const struct pnode *x) {
     struct plan *p = s->p;
@@ -210,7 +240,7 @@ static int fold(struct state *s, const struct pnode *x) {
                      : x->a.f[0] == 1 && x->a.f[1] == 0 ? x->in[0] : -1;
     case OP_sum:
         if (!known && s->sums)
-            return sum_columns_first(s, x);
+            return in0->ndim == 1 ? sum_row_by_columns(s, x) : sum_columns_first(s, x);
         return known && x->dtype == in0->dtype ? make_fill(s, x, (float)((double)u * (double)(pnode_count(in0) / pnode_count(x)))) : -1;
     case OP_add:
         if (known && p->node[x->in[1]].dtype == x->dtype)
@@ -287,6 +317,7 @@ void plan_simplify(struct plan *p, const struct graph *g, const struct plan_opti
         memcpy(x.dim, t->dim, sizeof x.dim);
         for (int k = 0; k < t->nin; k++)
             x.in[k] = s.map[t->in[k]->id];
+        absorb_sanitize(&s, &x);
         int folded = s.off ? -1 : fold(&s, &x);
         if (folded >= 0 && x.op != OP_reshape && x.op != OP_broadcast && window_of(p, folded) >= 0 &&
             overwritten(g, need, &p->node[window_of(p, folded)]))
