@@ -101,7 +101,7 @@ $(BUILD)/tests/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.c.o $(BUILD)/obj/tests/fuz
 $(BUILD)/bench/%: $(BUILD)/obj/tests/bench/%.c.o $(LIB) | $(BLAS)
 	$(LINK)
 
-# The plugin carries its own copy of the two base files it needs, so that it exports nothing but its table.
+# The plugin carries its own copy of the plain C files it needs, so that it exports nothing but its table.
 # fused_gen plans what everyday use runs and writes a kernel for each pattern; files that would not change keep their time.
 FUSED_CU := $(patsubst %,$(BUILD)/gen/fused_%.cu,0 1 2 3 4 5 6 7)
 $(BUILD)/gen/fused_gen: $(BUILD)/obj/kernels/gen/fused_gen.c.o $(LIB)
@@ -114,7 +114,8 @@ CUDA_CODE := $(foreach a,$(CUDA_ARCH),sm_$(a)) PTX:compute_$(lastword $(CUDA_ARC
 $(BUILD)/cuda/code: FORCE
 	@mkdir -p $(@D) && echo '$(CUDA_CODE)' | cmp -s - $@ || echo '$(CUDA_CODE)' >$@
 $(BUILD)/cuda/kernels/backend_cuda.cu.o: CUDA_CODE_FLAG = -DFACEMILL_CUDA_CODE='"$(CUDA_CODE)"'
-CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) $(FUSED_CU) common/base/status.c common/base/dtype.c)
+CUDA_O := $(patsubst %,$(BUILD)/cuda/%.o,$(wildcard kernels/*.cu) $(FUSED_CU) common/base/status.c common/base/dtype.c kernels/choices.c)
+kernels/%.h kernels/%.cuh: ; # a header that is gone makes what included it old, no more (nvcc writes no such rules)
 $(BUILD)/cuda/%.cu.o: %.cu $(BUILD)/cuda/code
 	@mkdir -p $(@D)
 	$(NVCC) -std=c++17 -O3 -I. -D_GNU_SOURCE $(CUDA_CODE_FLAG) $(GENCODE) $(COMPRESS) $(if $(WERROR),-Werror all-warnings) -Xcompiler -fPIC,-fvisibility=hidden \

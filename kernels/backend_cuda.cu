@@ -2,7 +2,7 @@
  * `facemill_backend`. */
 #include <string.h>
 
-#include "kernels/conv_choice.h"
+#include "kernels/measure.cuh"
 
 #define DECLARE_LEAF(name)
 #define DECLARE_VIEW(name)
@@ -15,7 +15,7 @@
 
 static void cuda_close(void *context) {
     struct cuda_context *c = cuda(context);
-    conv_memory_free(c);
+    measure_close(c);
     for (int i = 0; i < STAGE_PARTS; i++)
         if (c->stage.done[i])
             cudaEventDestroy(c->stage.done[i]);
@@ -146,7 +146,7 @@ static void cuda_copy(void *context, void *to, const void *from, int64_t bytes) 
 static void cuda_sync(void *context) { CUDA_CHECK(cudaStreamSynchronize(cuda(context)->stream)); }
 
 static enum status cuda_capture_begin(void *context, struct error *e) {
-    conv_scratch_release(cuda(context)); /* programs run a second time: choosing is over */
+    measure_release(cuda(context)); /* programs run a second time: choosing is over */
     cudaError_t code = cudaStreamBeginCapture(cuda(context)->stream, cudaStreamCaptureModeThreadLocal);
     return code == cudaSuccess ? ST_OK : st_fail(e, "capture: %s", cudaGetErrorString(code));
 }

@@ -1,12 +1,10 @@
-/* conv_f32.cu - see conv_f32.h. Splitting reads 4 and writes 12 bytes a value: 66 GB an iteration of training at 128x128 (batch 32), 19 ms
- * beside 9.6 TFLOP of convolutions that are three times as many. */
+/* conv_f32.cu - see conv_f32.h. Splitting reads 4 and writes 12 bytes a value; changing the layout reads and writes 4. */
 #include "kernels/conv_f32.h"
-
-#include <string.h>
 
 #include "kernels/conv_split.h"
 
-#define SPLIT_MOST ((size_t)8 << 30) /* bytes of workspace; larger convolutions go as they are */
+#define STAGE_MOST ((size_t)8 << 30) /* bytes; larger convolutions go as they are */
+#define LEAST 2e9                    /* operations; smaller convolutions go as they are: they gain nothing, and small networks stay exact */
 
 /* ---- splitting ---- */
 /* in [R,C] -> out [R,3,C]; V neighbours a thread. */
@@ -27,7 +25,7 @@ template <int V> __global__ static void __launch_bounds__(CUDA_BLOCK) split_kern
         split_two(x[v], &high[v], &low[v]);
 #pragma unroll
     for (int part = 0; part < 3; part++) {
-        bool is_low = part == (order == SPLIT_HHL ? 2 : 1);
+        bool is_low = part == split_low(order);
         float *to = out + (size_t)part * C;
         if constexpr (V == 4)
             *(float4 *)to = is_low ? *(float4 *)low : *(float4 *)high;
@@ -69,18 +67,7 @@ static void transpose(struct cuda_context *c, const void *in, void *out, int64_t
 }
 
 /* ---- which, and where ---- */
-static enum conv_method wish(void) {
-    static int answer = -1;
-    if (answer < 0) {
-        const char *name = getenv("FACEMILL_CUDA_F32");
-        answer = name && !strcmp(name, "split") ? CONV_SPLIT : name && !strcmp(name, "nchw") ? CONV_NCHW : CONV_AS_IS;
-    }
-    return (enum conv_method)answer;
-}
-
-const char *conv_method_name(enum conv_method m) { return m == CONV_SPLIT ? "F32-split" : m == CONV_NCHW ? "F32-nchw" : "F32"; }
-
-void conv_stage_bytes(const struct kernel_call *c, enum conv_kind, enum conv_method m, size_t bytes[3], size_t *staged) {
+void conv_stage_bytes(const struct kernel_call *c, enum conv_method m, size_t bytes[3], size_t *staged) {
     const struct operand *each[3] = {&c->in[0], &c->in[1], &c->out[0]};
     *staged = 0;
     for (int k = 0; k < 3; k++) {
@@ -91,19 +78,25 @@ void conv_stage_bytes(const struct kernel_call *c, enum conv_kind, enum conv_met
     }
 }
 
-enum conv_method conv_method_of(const struct kernel_call *c, enum conv_kind kind) {
-    const struct operand *each[3] = {&c->in[0], &c->in[1], &c->out[0]};
-    enum conv_method m = c->in[0].dtype == DT_F32 ? wish() : CONV_AS_IS;
+bool conv_method_fits(const struct kernel_call *c, enum conv_kind kind, enum conv_method m) {
+    const struct operand *each[3] = {&c->in[0], &c->in[1], &c->out[0]}, *w = kind == CONV_WEIGHT_GRAD ? each[2] : each[1],
+                         *y = kind == CONV_FORWARD ? each[2] : kind == CONV_INPUT_GRAD ? each[0] : each[1];
+    const int64_t taps = w->dim[1] * w->dim[2];
     size_t bytes[3], staged;
-    conv_stage_bytes(c, kind, m, bytes, &staged);
+    if (m == CONV_AS_IS)
+        return true;
+    conv_stage_bytes(c, m, bytes, &staged);
+    if (c->in[0].dtype != DT_F32 || staged > STAGE_MOST || (m == CONV_NCHW && taps == 1) ||
+        2.0 * (double)operand_count(y) * (double)(taps * w->dim[3]) < LEAST)
+        return false;
     for (int k = 0; k < 3; k++) {
         const int64_t *d = each[k]->dim;
-        if (m == CONV_SPLIT && (d[3] % 4 || 3 * operand_count(each[k]) >= INT32_MAX))
-            m = CONV_AS_IS; /* few channels; cuDNN counts in 32 bits */
-        if (m == CONV_NCHW && (d[0] > 65535 || d[1] * d[2] > 32 * 65535))
-            m = CONV_AS_IS;
+        if (m == CONV_SPLIT && (d[3] % 4 || 3 * operand_count(each[k]) >= INT32_MAX)) /* TF32's loads; cuDNN counts in 32 bits */
+            return false;
+        if (m == CONV_NCHW && (d[0] > 65535 || d[1] * d[2] > 32 * 65535)) /* a grid's sides */
+            return false;
     }
-    return staged > SPLIT_MOST ? CONV_AS_IS : m;
+    return true;
 }
 
 /* Along which side the three parts of an input lie: rows of this many values are followed by the next part. */
@@ -118,11 +111,11 @@ struct conv_places conv_enter(struct cuda_context *c, const struct kernel_call *
     char *at = (char *)stage;
     if (m == CONV_AS_IS)
         return p;
-    conv_stage_bytes(k, kind, m, bytes, &staged);
+    conv_stage_bytes(k, m, bytes, &staged);
     for (int i = 0; i < 2; i++, at += bytes[i - 1]) {
         const int64_t *d = k->in[i].dim;
         if (m == CONV_SPLIT)
-            split(c, k->in[i].data, at, operand_count(&k->in[i]) / part_of(k, kind, i), part_of(k, kind, i), i ? SPLIT_HLH : SPLIT_HHL);
+            split(c, k->in[i].data, at, operand_count(&k->in[i]) / part_of(k, kind, i), part_of(k, kind, i), i ? SPLIT_LHH : SPLIT_HLH);
         else
             transpose(c, k->in[i].data, at, d[0], d[1] * d[2], d[3]);
         p.in[i] = at;

@@ -5,12 +5,12 @@
  */
 #include "kernels/conv_graph.h"
 
+#include <math.h>
 #include <string.h>
 
-#define MOST_WAYS 64  /* of each list of the heuristics */
 #define MOST_KNOBS 12
-#define MOST_VALUES 16 /* of a knob, that are tried */
-#define FINALISTS 4
+#define NAMED 4   /* of the heuristics' list that are tried; asking for the list takes 1.5 ms, trying one about 12, nearly all of it loading */
+#define PROVEN 4  /* that have won before */
 
 typedef cudnnBackendDescriptor_t desc;
 
@@ -28,7 +28,6 @@ struct conv_plan {
     struct conv_graph g;
     desc plan;
     size_t workspace;
-    float ms;
     char text[CONV_PLAN_TEXT];
 };
 
@@ -131,7 +130,9 @@ static bool welcome(desc engine, const struct conv_spec *s) {
         !get(engine, CUDNN_ATTR_ENGINE_BEHAVIOR_NOTE, CUDNN_TYPE_BEHAVIOR_NOTE, CUDNN_BEHAVIOR_NOTE_TYPE_COUNT, &m, behaviour))
         return false;
     const bool wide = s->type == CUDNN_DATA_FLOAT;
+    bool tensor_cores = false;
     for (int i = 0; i < n; i++) {
+        tensor_cores |= note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE;
         bool winograd = note[i] == CUDNN_NUMERICAL_NOTE_WINOGRAD || note[i] == CUDNN_NUMERICAL_NOTE_FFT;
         if (note[i] == CUDNN_NUMERICAL_NOTE_NONDETERMINISTIC || note[i] == CUDNN_NUMERICAL_NOTE_REDUCED_PRECISION_REDUCTION || (winograd && !wide) ||
             (wide && (note[i] == CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS || (note[i] == CUDNN_NUMERICAL_NOTE_TENSOR_CORE && !s->tensor_cores))))
@@ -140,7 +141,7 @@ static bool welcome(desc engine, const struct conv_spec *s) {
     for (int i = 0; i < m; i++)
         if (behaviour[i] == CUDNN_BEHAVIOR_NOTE_RUNTIME_COMPILATION)
             return false;
-    return true;
+    return tensor_cores || !s->tensor_cores; /* three products without them would be three times too many */
 }
 
 static void write_way(const struct way *w, char text[CONV_PLAN_TEXT]) {
@@ -191,23 +192,31 @@ static bool same_way(const struct way *a, const struct way *b) {
            !memcmp(a->value, b->value, sizeof a->value[0] * (size_t)a->n);
 }
 
-/* Appends at most `most` of one list that are not there yet; they come in the order of cuDNN's liking. */
-static int named(const struct conv_graph *g, cudnnBackendHeurMode_t mode, struct way *list, int n, int most) {
-    const int room = n + most;
-    desc heuristics = create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), config[MOST_WAYS] = {NULL};
+static int append(struct way *list, int n, const struct way *w) {
+    for (int i = 0; i < n; i++)
+        if (same_way(&list[i], w))
+            return n;
+    list[n] = *w;
+    return n + 1;
+}
+
+/* Appends the first of the heuristics' list, which comes in the order of cuDNN's liking. */
+static int named(const struct conv_graph *g, struct way *list, int n) {
+    const cudnnBackendHeurMode_t mode = CUDNN_HEUR_MODE_A;
+    desc heuristics = create(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR), config[NAMED] = {NULL};
     int64_t count = 0;
     bool ok = set(heuristics, CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, CUDNN_TYPE_BACKEND_DESCRIPTOR, 1, &g->graph) &&
               set(heuristics, CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, 1, &mode) && finish(heuristics);
-    for (int i = 0; i < MOST_WAYS; i++)
+    for (int i = 0; i < NAMED; i++)
         config[i] = create(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
-    ok = ok && get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, MOST_WAYS, &count, config);
-    for (int i = 0; ok && i < count && i < MOST_WAYS && n < room; i++) {
-        bool known = !way_of(config[i], &list[n]);
-        for (int k = 0; k < n && !known; k++)
-            known = same_way(&list[k], &list[n]);
-        n += !known;
+    ok = ok && get(heuristics, CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, NAMED, &count, config);
+    for (int i = 0; ok && i < count && i < NAMED; i++) {
+        struct way w;
+        memset(&w, 0, sizeof w);
+        if (way_of(config[i], &w))
+            n = append(list, n, &w);
     }
-    for (int i = 0; i < MOST_WAYS; i++)
+    for (int i = 0; i < NAMED; i++)
         destroy(&config[i]);
     destroy(&heuristics);
     return n;
@@ -254,150 +263,61 @@ static cudnnStatus_t execute(struct cuda_context *c, desc plan, const void *x, c
     return st;
 }
 
-struct measuring {
-    struct cuda_context *c;
-    const struct conv_graph *g;
-    const struct conv_spec *s;
-    const void *x, *w, *y;
-    void *work;
-    size_t room;
-    cudaEvent_t start, stop;
-};
-
-/* Milliseconds of a run, the least of `runs` after one that loads the kernel; infinite where it cannot. */
-static float time_way(const struct measuring *m, const struct way *w, int runs, float worth) {
-    size_t bytes;
-    float least = INFINITY;
-    desc plan = plan_of(m->c, m->g, m->s, w, m->room, &bytes);
-    for (int i = 0; plan && i <= runs; i++) {
-        float ms = 0;
-        CUDA_CHECK(cudaEventRecord(m->start, m->c->stream));
-        if (execute(m->c, plan, m->x, m->w, m->y, m->work) != CUDNN_STATUS_SUCCESS) {
-            least = INFINITY;
-            break;
-        }
-        CUDA_CHECK(cudaEventRecord(m->stop, m->c->stream));
-        CUDA_CHECK(cudaEventSynchronize(m->stop));
-        CUDA_CHECK(cudaEventElapsedTime(&ms, m->start, m->stop));
-        if (i && ms < least)
-            least = ms;
-        if (i && least > worth)
-            break;
-    }
-    destroy(&plan);
-    return least;
-}
-
-/* Every value of every knob, the others as they are; keeps what is faster. */
-static void turn_knobs(const struct measuring *m, struct way *best, float *least) {
-    for (int i = 0; i < best->n; i++) {
-        desc engine = engine_of(m->g, best->engine), info[2 * MOST_KNOBS] = {NULL};
-        int64_t n = 0, got, low = 0, high = -1, step = 1;
-        for (int k = 0; k < 2 * MOST_KNOBS; k++)
-            info[k] = create(CUDNN_BACKEND_KNOB_INFO_DESCRIPTOR);
-        bool ok = get(engine, CUDNN_ATTR_ENGINE_KNOB_INFO, CUDNN_TYPE_BACKEND_DESCRIPTOR, 2 * MOST_KNOBS, &n, info);
-        for (int k = 0; ok && k < n && k < 2 * MOST_KNOBS; k++) {
-            cudnnBackendKnobType_t type;
-            if (!get(info[k], CUDNN_ATTR_KNOB_INFO_TYPE, CUDNN_TYPE_KNOB_TYPE, 1, &got, &type) || (int64_t)type != best->knob[i])
-                continue;
-            get(info[k], CUDNN_ATTR_KNOB_INFO_MINIMUM_VALUE, CUDNN_TYPE_INT64, 1, &got, &low);
-            get(info[k], CUDNN_ATTR_KNOB_INFO_MAXIMUM_VALUE, CUDNN_TYPE_INT64, 1, &got, &high);
-            get(info[k], CUDNN_ATTR_KNOB_INFO_STRIDE, CUDNN_TYPE_INT64, 1, &got, &step);
-        }
-        for (int k = 0; k < 2 * MOST_KNOBS; k++)
-            destroy(&info[k]);
-        destroy(&engine);
-        if (step < 1)
-            step = 1;
-        struct way winner = *best;
-        int tried = 0;
-        for (int64_t v = low; v <= high && tried < MOST_VALUES; v += step, tried++) {
-            struct way w = *best;
-            w.value[i] = v;
-            if (same_way(&w, best))
-                continue;
-            float ms = time_way(m, &w, 3, *least);
-            if (ms < *least * 0.98f) /* more than noise */
-                *least = ms, winner = w;
-        }
-        *best = winner;
-    }
-}
-
-static struct conv_plan *keep(struct cuda_context *c, const struct conv_spec *s, const struct conv_graph *g, const struct way *w, size_t room) {
+static struct conv_plan *make(struct cuda_context *c, const struct conv_spec *s, const struct way *w, size_t room) {
     struct conv_plan *p = (struct conv_plan *)calloc(1, sizeof *p);
     if (!p)
         abort();
-    p->g = *g;
-    p->plan = plan_of(c, g, s, w, room, &p->workspace);
+    if (graph_make(c, s, &p->g))
+        p->plan = plan_of(c, &p->g, s, w, room, &p->workspace);
     write_way(w, p->text);
-    if (!p->plan) {
-        conv_plan_free(p);
-        return NULL;
-    }
-    return p;
+    if (p->plan)
+        return p;
+    conv_plan_free(p);
+    return NULL;
 }
 
-struct conv_plan *conv_plan_best(struct cuda_context *c, const struct conv_spec *s, void *x, void *w, void *y, void *work, size_t room) {
-    static const struct {
-        cudnnBackendHeurMode_t mode;
-        int most, most_weight_grad; /* of 30 to 40, as many more, and a few: each takes about 5 ms to try */
-    } lists[] = {{CUDNN_HEUR_MODE_A, 12, 16}, {CUDNN_HEUR_MODE_B, 6, 12}, {CUDNN_HEUR_MODE_FALLBACK, 4, 4}};
-    const char *wish = getenv("FACEMILL_CUDA_CONV");
-    bool all = wish && !strcmp(wish, "all");
+struct conv_plan *conv_plan_best(struct cuda_context *c, const struct conv_spec *s, int n_before, const char *const *before, size_t room,
+                                 conv_plan_time *time, void *arg, float *least) {
+    /* What won on an H200 with cuDNN 9.14, for want of anything that won here; elsewhere these are ways like others, or refused. */
+    static const char *const won[3][PROVEN] = {
+        {"e62,2=0,13=1,18=0,25=0,27=1,28=2", "e62,2=0,13=1,18=0,25=0,27=1,28=1", "e62,2=3,13=1,18=0,25=1,27=1,28=2", "e62,2=7,13=1,18=0,25=1,27=1,28=2"},
+        {"e67,2=3,13=1,18=0,25=0,27=1,28=2", "e67,2=0,13=1,18=0,25=0,27=1,28=1", "e73,2=3,13=1,18=1,27=2,28=1", "e67,2=7,13=1,18=0,25=0,27=4,28=2"},
+        {"e65,2=0,13=1,18=1,25=0,27=1,28=4", "e65,2=0,13=1,18=1,25=0,27=4,28=2", "e65,2=3,13=1,18=1,25=0,27=1,28=2", "e65,2=5,13=1,18=1,25=0,27=1,28=3"}};
     struct conv_graph g;
+    struct way way[2 * PROVEN + NAMED];
+    struct conv_plan *best = NULL;
+    int n = 0;
     if (!graph_make(c, s, &g))
         return NULL;
-    struct measuring m = {c, &g, s, x, w, y, work, room, NULL, NULL};
-    struct way *way = (struct way *)calloc(3 * MOST_WAYS + 1, sizeof *way);
-    float ms[3 * MOST_WAYS + 1], least = INFINITY;
-    int n = 0, best = -1;
-    if (!way)
-        abort();
-    CUDA_CHECK(cudaEventCreate(&m.start));
-    CUDA_CHECK(cudaEventCreate(&m.stop));
-    for (int i = 0; i < 3; i++)
-        n = named(&g, lists[i].mode, way, n, all ? MOST_WAYS : s->kind == CONV_WEIGHT_GRAD ? lists[i].most_weight_grad : lists[i].most);
+    n = named(&g, way, n);
+    graph_free(&g);
+    for (int i = 0; i < n_before && i < PROVEN; i++) {
+        struct way w;
+        if (read_way(before[i], &w))
+            n = append(way, n, &w);
+    }
+    for (int i = 0; i + n_before < PROVEN && s->type != CUDNN_DATA_FLOAT; i++) {
+        struct way w;
+        if (read_way(won[s->kind][i], &w))
+            n = append(way, n, &w);
+    }
     for (int i = 0; i < n; i++) {
-        ms[i] = time_way(&m, &way[i], 2, least * 1.1f);
-        if (ms[i] < least)
-            least = ms[i];
+        struct conv_plan *p = make(c, s, &way[i], room);
+        float ms = p ? time(arg, p, *least) : INFINITY;
+        if (ms < *least) {
+            struct conv_plan *slower = best;
+            best = p, p = slower, *least = ms;
+        }
+        conv_plan_free(p);
     }
-    least = INFINITY;
-    for (int f = 0; f < FINALISTS; f++) { /* the fastest again, longer */
-        int next = -1;
-        for (int i = 0; i < n; i++)
-            if (ms[i] < INFINITY && (next < 0 || ms[i] < ms[next]))
-                next = i;
-        if (next < 0)
-            break;
-        float again = time_way(&m, &way[next], 6, INFINITY);
-        ms[next] = INFINITY;
-        if (again < least)
-            least = again, best = next;
-    }
-    if (best >= 0 && s->kind == CONV_WEIGHT_GRAD)
-        turn_knobs(&m, &way[best], &least);
-    struct conv_plan *p = best >= 0 ? keep(c, s, &g, &way[best], room) : NULL;
-    if (p)
-        p->ms = least;
-    if (p && getenv("FACEMILL_CUDA_CONV_TALK"))
-        fprintf(stderr, "cuDNN: %d ways, best %s, %.3f ms, %zu bytes\n", n, p->text, least, p->workspace);
-    if (best < 0)
-        graph_free(&g);
-    cudaEventDestroy(m.start);
-    cudaEventDestroy(m.stop);
-    free(way);
-    return p;
+    return best;
 }
 
 struct conv_plan *conv_plan_make(struct cuda_context *c, const struct conv_spec *s, const char *text, size_t room) {
-    struct conv_graph g;
     struct way w;
-    return read_way(text, &w) && graph_make(c, s, &g) ? keep(c, s, &g, &w, room) : NULL;
+    return read_way(text, &w) ? make(c, s, &w, room) : NULL;
 }
 
-float conv_plan_ms(const struct conv_plan *p) { return p->ms; }
 const char *conv_plan_text(const struct conv_plan *p) { return p->text; }
 size_t conv_plan_workspace(const struct conv_plan *p) { return p->workspace; }
 

@@ -5,7 +5,8 @@
  *
  * A convolution is so three TF32 convolutions; laid side by side along what it sums over (input channels; output channels for the
  * input's gradient; pictures for the weights') they are one, which adds up in float32:
- *     a = (high, high, low) of one operand, b = (high, low, high) of the other
+ *     a = (high, low, high) of one operand, b = (low, high, high) of the other
+ * small terms first: tensor cores cut off what does not fit beside a sum, and a sum that is still small loses less.
  * Values from 2^127.99 on, infinities and NaNs give NaN. One source for the CUDA kernel and for the test on the CPU.
  */
 #ifndef FACEMILL_KERNELS_CONV_SPLIT_H
@@ -20,7 +21,12 @@
 #define SPLIT_FN static inline
 #endif
 
-enum split_order { SPLIT_HHL, SPLIT_HLH };
+enum split_order { SPLIT_HLH, SPLIT_LHH };
+/* Which of the three parts is the low one. */
+SPLIT_FN int split_low(enum split_order order)
+{
+    return order == SPLIT_HLH ? 1 : 0;
+}
 
 /* To the nearest TF32 number, ties to even. */
 SPLIT_FN float split_round(float x)

@@ -30,14 +30,14 @@ struct stage {
     int64_t used; /* of this part */
 };
 
-struct conv_memory; /* conv_choice.h */
+struct measuring; /* measure.cuh */
 struct cuda_context {
     cudaStream_t stream; /* where launches go: lane[0] but while capturing */
     cudaStream_t lane[MAX_LANES];
     cudaEvent_t *marks; /* used in capturing only, each program's in turn */
     int n_marks;
     struct stage stage;
-    struct conv_memory *conv;
+    struct measuring *measuring;
     cudnnHandle_t dnn;
     cublasLtHandle_t lt;
     cudaDeviceProp device;

@@ -1,13 +1,12 @@
 #!/usr/bin/env bash
-# ab.sh - new CUDA kernels against the old ones on a GPU machine: right, then faster.
+# ab.sh - CUDA kernels on a GPU machine: right, then faster than they were.
 #
 #   tests/bench/ab.sh pack FOLDER       where things are built: programs, plugin, the libraries a bare machine lacks, reference files;
 #                                       and FOLDER.tar.xz, 50 MB, to carry
 #   FOLDER/ab.sh run FOLDER [STEP...]   on the GPU machine; steps: check launches train lanes gen fp32 large (default: the first five)
 #
-# Switches, read by the plugin; what is new is off without them: FACEMILL_CUDA_CONV=graph|all,
-# FACEMILL_CUDA_F32=split|nchw, FACEMILL_CUDA_MATMUL=timed. Captured launches have three lanes without FACEMILL_LANES=1 .. 4.
-# Logs go to $OUT (default: FOLDER/out). Choosing convolutions' algorithms is the longest part: the cache of choices is kept there too.
+# Logs go to $OUT (default: FOLDER/out). Choosing algorithms is the longest part: the cache of choices is kept there too. OLD=FOLDER: the logs
+# of an earlier run on such a machine, whose launches are shown beside these. Captured launches have three lanes without FACEMILL_LANES=1 .. 4.
 set -euo pipefail
 command=${1:?pack or run} to=${2:?a folder}
 shift 2
@@ -45,48 +44,36 @@ run() {
         printf '%-30s %3ds  %s%s\n' "$name" $((SECONDS - start)) "$(tail -n 1 "$out/$name.log")" "$([ $status -eq 0 ] || echo "  FAILED ($status)")"
         [ $status -eq 0 ] || failed=1
     }
-    beside() { # old and new times of bench_launches by line
+    beside() { # NAME: old and new times of bench_launches by line
+        local before=${OLD:-}/$1.log now=$out/$1.log
+        [ -n "${OLD:-}" ] && [ -f "$before" ] || { cat "$now" && return; }
         echo "$1: old ms, new ms, new over old, error of the new"
         awk 'NR == FNR {old[substr($0, 1, 30)] = $(NF - ($NF == "WRONG") - 2); next} FNR > 1 {w = $NF == "WRONG"; k = substr($0, 1, 30);
-            n = $(NF - w - 2); printf "  %s %9s %9s %6.2f %9s%s\n", k, old[k], n, (old[k] > 0 ? n / old[k] : 0), $(NF - w - 3), (w ? "  WRONG" : "")}' "$2" "$3"
+            n = $(NF - w - 2); printf "  %s %9s %9s %6.2f %9s%s\n", k, old[k], n, (old[k] > 0 ? n / old[k] : 0), $(NF - w - 3), (w ? "  WRONG" : "")}' "$before" "$now"
     }
     step() { case " $steps " in *" $1 "*) return 0 ;; *) return 1 ;; esac }
     cd "$to"
-    new=(FACEMILL_CUDA_CONV=graph FACEMILL_CUDA_MATMUL=timed)
     if step check; then
-        export "${new[@]}" FACEMILL_CUDA_F32=split
         quietly test_fused bin/test_fused
         quietly test_device bin/test_device
         quietly test_trainer bin/test_trainer # captured in lanes and launched one by one: the same bits
         quietly check-reference bin/check-reference reference/{ops,stylegan2-r16,stylegan2-r32-cond5,augment-r32}.safetensors
-        unset "${new[@]%%=*}" FACEMILL_CUDA_F32
     fi
     if step launches; then
-        quietly fir bin/bench_launches fir
-        quietly conv-old bin/bench_launches bf16
-        FACEMILL_CUDA_CONV=graph FACEMILL_CUDA_CONV_TALK=1 quietly conv-new bin/bench_launches bf16
-        grep -v "^cuDNN:" "$out/conv-new.log" >"$out/conv-new.table" || true
-        beside 'Convolutions in bfloat16' "$out/conv-old.log" "$out/conv-new.table"
-        quietly sample bin/bench_launches sample
-    fi
-    if step train; then
-        export FACEMILL_BENCH_PROFILE=1 # one change after the other, each with its table of operations in the log
-        quietly train-old bin/bench_cuda train-128
-        export FACEMILL_CUDA_MATMUL=timed
-        quietly train-matmul bin/bench_cuda train-128
-        export FACEMILL_CUDA_CONV=graph
-        quietly train-new bin/bench_cuda train-128
-        unset FACEMILL_BENCH_PROFILE
-        for v in old matmul new; do
-            echo "$v: $(grep -hE '^train-128.*s/kimg' "$out/train-$v.log" || true)"
-            grep -hE ' every |^    phases' "$out/train-$v.log" || true
-        done
-        for v in old new; do # milliseconds of all four phases by operation, unweighted
-            awk -v v="$v" '$1 ~ /^(fused|upfirdn2d|sum|matmul|conv2d.*|affine.*|adam)$/ && NF == 6 {t[$1] += $3; n[$1] += $2}
-                END {printf "%s:", v; for (o in t) printf "  %s %.2f ms (%d)", o, t[o], n[o]; print ""}' "$out/train-$v.log"
+        for part in fir bf16 f32 sample; do
+            quietly launches-$part bin/bench_launches $part
+            beside launches-$part
         done
     fi
-    export "${new[@]}" # all that follows
+    if step train; then # the second time with remembered choices, and a table of operations in the log
+        quietly train-first bin/bench_cuda train-128
+        FACEMILL_BENCH_PROFILE=1 quietly train bin/bench_cuda train-128
+        grep -hE '^train-128.*s/kimg' "$out/train-first.log" || true
+        grep -hE '^train-128.*s/kimg| every |^    phases' "$out/train.log" || true
+        # milliseconds of all four phases by operation, unweighted
+        awk '$1 ~ /^(fused|upfirdn2d|sum|matmul|conv2d.*|affine.*|adam)$/ && NF == 6 {t[$1] += $3; n[$1] += $2}
+            END {for (o in t) printf "  %s %.2f ms (%d)", o, t[o], n[o]; print ""}' "$out/train.log"
+    fi
     if step lanes; then
         for n in 1 2 3 4; do
             FACEMILL_LANES=$n quietly train-lanes-$n bin/bench_cuda train-128
@@ -101,14 +88,9 @@ run() {
         bin/sg2-gen --network reference/faces-128.safetensors --seeds 0-49999 --quiet | cat >/dev/null
         echo "50000 pictures into a pipe: $((50000 * 1000 / (($(date +%s%N) - start) / 1000000 + 1))) a second, the start included"
     fi
-    if step fp32; then # a method that is unknown is the default, nhwc
-        for m in nhwc nchw split; do
-            FACEMILL_CUDA_F32=$m quietly launches-f32-$m bin/bench_launches f32
-        done
-        beside 'float32, nhwc and split' "$out/launches-f32-nhwc.log" "$out/launches-f32-split.log"
-        beside 'float32, nchw and split' "$out/launches-f32-nchw.log" "$out/launches-f32-split.log"
-        quietly train-fp32-split bin/bench_cuda train-128-fp32
-        grep -hE '^train-128.*s/kimg|every' "$out/train-fp32-split.log" || true
+    if step fp32; then
+        quietly train-fp32 bin/bench_cuda train-128-fp32
+        grep -hE '^train-128.*s/kimg|every' "$out/train-fp32.log" || true
     fi
     if step large; then
         quietly train-large bin/bench_cuda train-128-b64 train-256

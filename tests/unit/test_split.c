@@ -1,6 +1,6 @@
 /* test_split.c - float32 convolutions as three products of TF32 halves (kernels/conv_split.h): the halves hold 11 bits each and give
  * back the number, and all three convolutions of operands laid side by side are those of the operands themselves, far within the 1e-4
- * that the project promises. What tensor cores do when adding up is not seen here; tests/bench/ab.sh compares on a GPU.
+ * that the project promises. What tensor cores do when adding up is not seen here; tests/bench/bench_launches compares on a GPU.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -78,9 +78,8 @@ static struct operand side_by_side(const struct operand *o, int along, enum spli
     for (int64_t i = 0; i < n; i++) {
         float high, low, *to = (float *)s.data + i / part * part * 3 + i % part;
         split_two(((const float *)o->data)[i], &high, &low);
-        to[0] = high;
-        to[part] = order == SPLIT_HHL ? high : low;
-        to[2 * part] = order == SPLIT_HHL ? low : high;
+        for (int k = 0; k < 3; k++)
+            to[k * part] = k == split_low(order) ? low : high;
     }
     return s;
 }
@@ -114,7 +113,7 @@ static void test_convolutions(void **state)
             const struct kernel *k = kind == 0 ? &kernel_conv2d_cpu : kind == 1 ? &kernel_conv2d_input_grad_cpu : &kernel_conv2d_weight_grad_cpu;
             struct operand *a = kind == 1 ? &y : &x, *b = kind == 2 ? &y : &w, *model = kind == 0 ? &y : kind == 1 ? &x : &w;
             const int64_t attributes[5] = {stride, pad, pad, kind == 2 ? R : H, kind == 2 ? R : W};
-            struct operand sa = side_by_side(a, kind == 2 ? 0 : 3, SPLIT_HHL), sb = side_by_side(b, kind == 0 ? 3 : 0, SPLIT_HLH);
+            struct operand sa = side_by_side(a, kind == 2 ? 0 : 3, SPLIT_HLH), sb = side_by_side(b, kind == 0 ? 3 : 0, SPLIT_LHH);
             struct operand want = make(model->dim[0], model->dim[1], model->dim[2], model->dim[3]);
             struct operand got = make(model->dim[0], model->dim[1], model->dim[2], model->dim[3]);
             run(k, a, b, &want, attributes);
