@@ -26,7 +26,7 @@ void side_free(struct side *s) {
 /* ---- cache ---- */
 
 static char *cache_path(const struct side *s, const struct side_options *o, int64_t count) {
-    char *key = xasprintf("facemill statistics 2|%s|%lld|%s|%s|%s|%s|%s", s->statistics.content_hash, (long long)count,
+    char *key = xasprintf("facemill statistics 3|%s|%lld|%s|%s|%s|%s|%s", s->statistics.content_hash, (long long)count,
                           extractor_name(o->extractor), extractor_hash(o->extractor), extractor_preprocessing(o->extractor),
                           extractor_precision(o->extractor), o->biased ? "n" : "n-1");
     char hex[SHA256_HEX];
