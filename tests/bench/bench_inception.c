@@ -301,6 +301,7 @@ int main(int argc, char **argv) {
     n = n >= 0 ? n : gpu ? 4096 : 0;
     stream = stream >= 0 ? stream : gpu ? 50000 : 0;
     struct image *pictures = draw_set(batch, 0), *sets[2] = {draw_set(n, 0), draw_set(n, 1)};
+    float *features = xmalloc((size_t)batch * INCEPTION_FEATURES * sizeof *features);
     double fid[2] = {0};
     for (int turn = 0; turn < 2; turn++) {
         bool half = gpu ? !turn : turn; /* float32 comes last on a GPU: choosing its algorithms takes longest */
@@ -309,7 +310,7 @@ int main(int argc, char **argv) {
             break;
         double start = cli_seconds();
         struct inception *net = open_network(weights, device, batch, half);
-        inception_run(net, pictures, batch, (struct inception_out){0});
+        inception_run(net, pictures, batch, (struct inception_out){.pool = features}); /* reading waits for it */
         if (gpu) {
             printf("opening in %s and the first batch, s\t%.1f\t-\n", name, cli_seconds() - start);
             printf("Inception features of 128x128 pictures in %s, pictures/s\t%.0f\t>= %d\n", name,
@@ -329,6 +330,7 @@ int main(int argc, char **argv) {
     if (n)
         printf("FID of %d pictures against %d in float16%s, %% off float32 (%.6g)\t%.4f\t< 0.05\n", n, n, gpu ? "" : " (emulated)",
                fid[0], 100 * (fid[1] - fid[0]) / fid[0]);
+    free(features);
     free_set(pictures, batch);
     for (int set = 0; set < 2; set++)
         free_set(sets[set], n);
