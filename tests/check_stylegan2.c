@@ -132,8 +132,8 @@ static void check_all(const struct safetensors *s, struct report *r) {
     end(&c, &n);
 
     begin(&c, &n, s, r, "Dmain");
-    tensor *fake = sg2_discriminator(n.vd, picture(&n, make_ws(&c, &n, 1, -1), SG2_NOISE_CONST), labels(&c, &n), half);
-    tensor *real = sg2_discriminator(n.vd, check_input(&c, "in.img"), labels(&c, &n), half);
+    tensor *fake = sg2_discriminator_parts(n.vd, picture(&n, make_ws(&c, &n, 1, -1), SG2_NOISE_CONST), labels(&c, &n), 1, half);
+    tensor *real = sg2_discriminator_parts(n.vd, check_input(&c, "in.img"), labels(&c, &n), 1, half);
     loss = sg2_loss_dmain(c.g, fake, real);
     check_expect(&c, "out.loss_Dmain", loss, tolerance);
     expect_gradients(&c, "grad_Dmain.D.", n.vd, loss);

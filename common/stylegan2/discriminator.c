@@ -25,8 +25,29 @@ static tensor *layer(struct sg2_vars *v, const char *name, tensor *x, int down, 
     return sg2_bias_act(g, x, bias, act, gain, v->net->config.conv_clamp * gain);
 }
 
+/* fromrgb for pictures whose gradient nobody wants, on devices that sum in the pass that computes (backend.h): channel by channel, so
+ * that the convolution is part of the pass that applies its activation, and its weight's gradient part of the pass that computes
+ * what is summed. The largest tensors of D are so written once and read once less each way. Sums there want powers of two. */
+static bool from_rgb_by_channel(const tensor *w, bool fixed, bool half) {
+    int64_t out = w->dim[0];
+    return fixed && half && w->dim[3] <= 3 && out >= 8 && out <= 1024 && !(out & (out - 1));
+}
+
+static tensor *from_rgb(struct sg2_vars *v, const char *name, tensor *img, bool fixed, bool half) {
+    struct graph *g = v->g;
+    tensor *w = sg2_varf(v, "%s.weight", name), *y = NULL; /* [K,1,1,C] */
+    if (!from_rgb_by_channel(w, fixed, half))
+        return layer(v, name, img, 1, true, SG2_LRELU, 1, half);
+    w = scale(g, w, 1 / sqrtf((float)w->dim[3]), 0);
+    for (int c = 0; c < (int)w->dim[3]; c++) {
+        tensor *x = slice(g, img, 3, c, 1), *k = reshape(g, slice(g, w, 3, c, 1), 4, 1, 1, 1, (int)w->dim[0]);
+        y = y ? fma3(g, x, k, y) : mul(g, x, k);
+    }
+    return cast(g, sg2_bias_act(g, y, sg2_varf(v, "%s.bias", name), SG2_LRELU, SG2_SQRT2, v->net->config.conv_clamp), SG2_HALF);
+}
+
 /* The residual blocks, down to 4x4. each (may be NULL) receives the result of every one. */
-static tensor *blocks(struct sg2_vars *v, tensor *img, bool half, tensor **each) {
+static tensor *blocks(struct sg2_vars *v, tensor *img, bool fixed, bool half, tensor **each) {
     struct graph *g = v->g;
     const struct sg2_config *k = &v->net->config;
     const float sqrt_half = sqrtf(0.5f);
@@ -35,7 +56,7 @@ static tensor *blocks(struct sg2_vars *v, tensor *img, bool half, tensor **each)
     for (int res = k->res; res > 4; res /= 2) {
         if (res == k->res) {
             snprintf(name, sizeof name, "b%d.fromrgb", res);
-            x = layer(v, name, x, 1, true, SG2_LRELU, 1, half);
+            x = from_rgb(v, name, x, fixed, half);
         }
         snprintf(name, sizeof name, "b%d.skip", res);
         tensor *y = layer(v, name, x, 2, false, SG2_LINEAR, sqrt_half, half);
@@ -52,21 +73,17 @@ static tensor *blocks(struct sg2_vars *v, tensor *img, bool half, tensor **each)
 
 int sg2_discriminator_features(struct sg2_vars *v, tensor *img, bool half, tensor **out) {
     int n = 0;
-    blocks(v, img, half, out);
+    blocks(v, img, false, half, out);
     for (int res = v->net->config.res; res > 4; res /= 2, n++)
         out[n] = cast(v->g, out[n], DT_F32);
     return n;
 }
 
-tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half) {
-    return sg2_discriminator_parts(v, img, c, 1, half);
-}
-
 /* All but the last layer: [N, channels at 4x4]. */
-static tensor *hidden(struct sg2_vars *v, tensor *img, int parts, int group, bool half) {
+static tensor *hidden(struct sg2_vars *v, tensor *img, int parts, int group, bool fixed, bool half) {
     struct graph *g = v->g;
     const struct sg2_config *k = &v->net->config;
-    tensor *x = blocks(v, img, half, NULL);
+    tensor *x = blocks(v, img, fixed, half, NULL);
     x = cast(g, x, DT_F32);
     if (k->mbstd_channels > 0)
         x = sg2_minibatch_std(g, x, parts, group, k->mbstd_channels);
@@ -77,19 +94,27 @@ static tensor *hidden(struct sg2_vars *v, tensor *img, int parts, int group, boo
 }
 
 tensor *sg2_discriminator_hidden(struct sg2_vars *v, tensor *img, bool half) {
-    return hidden(v, img, 1, 1, half);
+    return hidden(v, img, 1, 1, false, half);
 }
 
-tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
+static tensor *logits(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool fixed, bool half) {
     struct graph *g = v->g;
     const struct sg2_config *k = &v->net->config;
-    tensor *x = sg2_fc(v, "b4.out", hidden(v, img, parts, k->mbstd_group, half), 1, SG2_LINEAR);
+    tensor *x = sg2_fc(v, "b4.out", hidden(v, img, parts, k->mbstd_group, fixed, half), 1, SG2_LINEAR);
     if (k->c_dim) { /* projection (Miyato and Koyama 2018): the logit is the dot product with the mapped class */
         tensor *m = sg2_mapping(v, NULL, c); /* [N,cmap_dim] */
         x = scale(g, sum_axes(g, mul(g, x, m), 1u << 1), 1 / sqrtf((float)x->dim[1]), 0);
     }
     graph_name(x, "logits");
     return x;
+}
+
+tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half) {
+    return logits(v, img, c, 1, false, half);
+}
+
+tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half) {
+    return logits(v, img, c, parts, true, half);
 }
 
 void sg2_to_u8(const float *x, uint8_t *out, int64_t n) {

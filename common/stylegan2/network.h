@@ -101,7 +101,8 @@ int sg2_noise_res(int k);
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);
 /* img [N,res,res,C], c [N,c_dim] or NULL -> logits [N,1] */
 tensor *sg2_discriminator(struct sg2_vars *v, tensor *img, tensor *c, bool half);
-/* The same for `parts` batches of one size, one after another: as if each had come alone, at the speed of a large batch. */
+/* The same for `parts` batches of one size, one after another: as if each had come alone, at the speed of a large batch. For
+ * gradients of D: that of img is right, but slow. */
 tensor *sg2_discriminator_parts(struct sg2_vars *v, tensor *img, tensor *c, int parts, bool half);
 
 /* The discriminator as a judge of likeness: what its blocks make of a picture, from the first (half the picture's size) to the last at
