@@ -13,7 +13,7 @@
 
 #define PLAIN_MOST 16
 #define PLAIN_ALL 8   /* numbers of algorithms */
-#define PLAIN_TRIED 2 /* of the plain API's list; of NCHW's all, as cuDNN does not know how fast Winograd is */
+#define PLAIN_TRIED 2 /* of float32's list; of NCHW's all, as cuDNN does not know how fast Winograd is */
 
 /* A convolution made by one method. */
 struct conv_state {
@@ -141,9 +141,13 @@ template <typename Perf> static int take(const struct conv_state *s, const Perf 
     }
     return n;
 }
-/* In the order of cuDNN's liking; s->conv allows s->math. */
+/* In the order of cuDNN's liking; s->conv allows s->math. In 16 bit number 1 is the one for tensor cores in every direction. */
 static int plain_list(struct cuda_context *c, const struct conv_state *s, struct plain list[PLAIN_MOST]) {
     int n = 0;
+    if (s->spec.type != CUDNN_DATA_FLOAT) {
+        list[0] = {1, s->math};
+        return 1;
+    }
     if (s->kind == CONV_FORWARD) {
         cudnnConvolutionFwdAlgoPerf_t perf[PLAIN_MOST];
         return cudnnGetConvolutionForwardAlgorithm_v7(c->dnn, s->x, s->w, s->conv, s->y, PLAIN_MOST, &n, perf) ? 0 : take(s, perf, n, list);
@@ -170,7 +174,8 @@ static cudnnStatus_t run_plain(struct cuda_context *c, const struct conv_state *
 }
 
 /* All of one convolution: operands laid out as the method wants them, cuDNN's part, the result brought back. */
-static cudnnStatus_t run_all(struct cuda_context *c, const struct kernel_call *k, const struct conv_state *s, const struct conv_plan *plan, void *work, void *stage) {
+static cudnnStatus_t run_all(struct cuda_context *c, const struct kernel_call *k, const struct conv_state *s, const struct conv_plan *plan,
+                             void *work, void *stage) {
     const struct conv_places p = conv_enter(c, k, s->kind, s->method, stage);
     const void *part[3];
     cudnnStatus_t st;

@@ -3,7 +3,8 @@
  *     bench_launches [--device cuda] [--check] [FILTER]        lines whose name contains it; --check: errors only
  *
  * Each line: a small launch's error by norms against the CPU in float32 (of operands rounded alike), then milliseconds and rate of a large
- * one, the least of five blocks of runs. Versions are compared by running this with two plugins ($FACEMILL_PLUGIN). Exit 1 when an error is over its bound.
+ * one, the least of five blocks of runs. Versions are compared by running this with two plugins ($FACEMILL_PLUGIN). Exit 1 when an error is
+ * over its bound.
  */
 #include <math.h>
 #include <stdio.h>
