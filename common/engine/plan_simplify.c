@@ -204,6 +204,49 @@ static int sum_row_by_columns(struct state *s, const struct pnode *x) {
     return make_reshape(s, x, whole);
 }
 
+/* A slice of one element along the last dimension. */
+static int make_column(struct state *s, int id, int64_t at) {
+    struct pnode y = s->p->node[id];
+    y.label = NULL;
+    y.op = OP_slice;
+    y.nin = 1;
+    y.in[0] = id;
+    memset(&y.a, 0, sizeof y.a);
+    y.a.i[0] = y.ndim - 1, y.a.i[1] = at, y.a.i[2] = 1;
+    y.dim[y.ndim - 1] = 1;
+    return intern(s, &y);
+}
+
+/* x = 1x1 convolution of a picture, 16-bit: as pointwise operations, which the passes that read it can do while they do theirs. The
+ * largest tensor of a discriminator is then neither stored nor read. */
+static int picture_by_channels(struct state *s, const struct pnode *x) {
+    struct plan *p = s->p;
+    const struct pnode *w = &p->node[x->in[1]];
+    int64_t C = w->dim[3], K = w->dim[0];
+    if (dtype_size(x->dtype) != 2 || w->dim[1] != 1 || w->dim[2] != 1 || C > 3 || K % 8 || x->a.i[0] != 1 || x->a.i[1] || x->a.i[2] ||
+        pnode_count(x) < PLAN_MIN_SUM || x->constant)
+        return -1;
+    int y = -1, picture = x->in[0], weight = x->in[1];
+    for (int64_t c = 0; c < C; c++) {
+        struct pnode row = *x;
+        int at = make_column(s, picture, c), k = make_column(s, weight, c);
+        row.dim[0] = row.dim[1] = row.dim[2] = 1;
+        row.dtype = x->dtype;
+        k = make(s, x, OP_broadcast, x->dtype, make_reshape(s, &row, k), -1);
+        at = make(s, x, OP_broadcast, x->dtype, at, -1);
+        int product = make(s, x, OP_mul, DT_F32, at, k);
+        y = y < 0 ? product : make(s, x, OP_add, DT_F32, product, y);
+    }
+    struct pnode narrow = *x;
+    narrow.label = NULL;
+    narrow.op = OP_cast;
+    narrow.nin = 1;
+    narrow.in[0] = y;
+    memset(&narrow.a, 0, sizeof narrow.a);
+    narrow.a.dtype = x->dtype;
+    return intern(s, &narrow);
+}
+
 /* Adam brings a gradient into range while it reads it (adam.h): the pass that would store it is not needed. */
 static void absorb_sanitize(struct state *s, struct pnode *x) {
     const struct pnode *node = s->p->node, *n = &node[x->in[1]];
@@ -238,6 +281,8 @@ static int fold(struct state *s, const struct pnode *x) {
     case OP_scale:
         return known ? make_fill(s, x, x->a.f[0] * u + x->a.f[1])
                      : x->a.f[0] == 1 && x->a.f[1] == 0 ? x->in[0] : -1;
+    case OP_conv2d:
+        return s->sums ? picture_by_channels(s, x) : -1;
     case OP_sum:
         if (!known && s->sums)
             return in0->ndim == 1 ? sum_row_by_columns(s, x) : sum_columns_first(s, x);
