@@ -1,6 +1,7 @@
 /* plan_simplify.c - the first pass: copies the live part of a graph into the plan, joins common subexpressions and folds what costs
  * a launch or a pass over memory for nothing (x + 0, 1 * x, casts to the same type, sums and reshapes of fills, permutations that
- * only move dimensions of size 1).
+ * only move dimensions of size 1). For backends that sum in fused launches it also orders sums so that they can be had there, and
+ * makes the convolution of a picture pointwise; Adam takes over the range check of its gradient.
  *
  * Leaves out algebra that changes rounding: a chain of scales stays a chain, it is one register operation each once fused.
  */

@@ -363,6 +363,31 @@ static void sums_of_products_join(void **state) {
     device_close(d);
 }
 
+/* A 1x1 convolution of a 16-bit picture is part of the pass that reads it, where sums are too; others stay convolutions. */
+static void pictures_are_convolved_by_channels(void **state) {
+    (void)state;
+    struct device *d = device_dry(see_nothing, NULL);
+    struct buffer *big = buffer_create(d, 1 << 25, "big");
+    for (int channels = 3; channels <= 4; channels++) {
+        struct graph *g = graph_create("picture");
+        tensor *x = cast(g, graph_input(g, big, 0, DT_F32, "x", 4, 4, 64, 64, channels), DT_BF16);
+        tensor *w = cast(g, graph_input(g, big, 1 << 20, DT_F32, "w", 4, 64, 1, 1, channels), DT_BF16);
+        tensor *b = graph_input(g, big, 2 << 20, DT_F32, "b", 1, 64);
+        tensor *y = lrelu(g, add(g, conv2d(g, x, w, 1, 0, 0), b), 0.2f);
+        assign(g, graph_input(g, big, 4 << 20, DT_BF16, "y", 4, 4, 64, 64, 64), y);
+        struct plan *p = make(g, NULL), *q = make(g, &(struct plan_options){.sums = true});
+        assert_int_equal(count_op(p, OP_conv2d), 1);
+        assert_int_equal(count_op(q, OP_conv2d), channels == 4);
+        assert_int_equal(count_op(q, OP_slice), channels == 4 ? 0 : 6);
+        assert_int_equal(count_op(q, OP_fused), 3); /* two casts and the pass */
+        plan_free(p);
+        plan_free(q);
+        graph_free(g);
+    }
+    buffer_free(big);
+    device_close(d);
+}
+
 /* What a gradient is summed for does not keep it from the launch where it meets another. */
 static void readers_follow(void **state) {
     (void)state;
@@ -874,6 +899,7 @@ int main(void) {
         cmocka_unit_test(random_rows),           cmocka_unit_test(sums_join_their_terms),
         cmocka_unit_test(lanes_keep_every_hazard), cmocka_unit_test(lanes_of_a_training),
         cmocka_unit_test(sums_of_products_join), cmocka_unit_test(readers_follow),
+        cmocka_unit_test(pictures_are_convolved_by_channels),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
