@@ -1,8 +1,7 @@
 /* frechet.c - see frechet.h.
  *
- * The work for dim = 2048: two Cholesky factorisations (6 GFLOP), one product of triangles (9; 17 when pivots have torn them), and the
- * sum of singular values (9 for the Gram matrix, 11 for its eigenvalues, of which half stream it through the caches: 0.6 of 1.0 seconds
- * of processor time; LAPACK's two-stage reduction takes the same on one core and its second stage knows only one).
+ * The work for dim = 2048: two Cholesky factorisations (6 GFLOP), one product of triangles (17), and the sum of singular values (9 for
+ * the Gram matrix, 11 for its eigenvalues, of which half stream it through the caches: 0.8 of 1.1 seconds of processor time).
  * Up to SVD_LIMIT the singular values come from dgesdd, exact to rounding relative to the largest one. Above it that would
  * be bound by memory (it streams the shrinking matrix once a column, twice over), so they are the roots of the eigenvalues of the
  * smaller Gram matrix, about four times faster: there a singular value s is good to eps*smax^2/s, far below what FID prints, because
@@ -61,10 +60,10 @@ static bool factor_full(int dim, const double *sigma, int64_t n, double *L) {
 }
 
 /* sigma = L L' with L [dim, *rank] column by column, rows in the original order; L has room for dim*dim. The upper triangle of a
- * symmetric row-major matrix is the lower triangle LAPACK sees, so nothing is transposed. triangle: L is lower triangular. */
-static enum status factor(int dim, const double *sigma, int64_t n, double *L, int *rank, bool *triangle, struct error *e) {
+ * symmetric row-major matrix is the lower triangle LAPACK sees, so nothing is transposed. */
+static enum status factor(int dim, const double *sigma, int64_t n, double *L, int *rank, struct error *e) {
     size_t d = dim;
-    if ((*triangle = factor_full(dim, sigma, n, L))) {
+    if (factor_full(dim, sigma, n, L)) {
         *rank = dim;
         return ST_OK;
     }
@@ -92,19 +91,20 @@ static enum status factor(int dim, const double *sigma, int64_t n, double *L, in
     return st;
 }
 
-/* Sum of the singular values of K [rows, cols], which is overwritten, as is gram [least of both, squared]. */
-static enum status nuclear_norm(double *K, int rows, int cols, double *gram, double *sum, struct error *e) {
+/* Sum of the singular values of K [rows, cols], which is overwritten. */
+static enum status nuclear_norm(double *K, int rows, int cols, double *sum, struct error *e) {
     int small = rows < cols ? rows : cols;
     *sum = 0;
     if (small == 0)
         return ST_OK;
-    double *value = xmalloc((size_t)small * sizeof *value);
+    double *value = xmalloc((size_t)small * sizeof *value), *gram = NULL;
     lapack_int info;
     if (small <= SVD_LIMIT) {
         double dummy;
         /* row-major K is column-major K', which has the same singular values */
         info = LAPACKE_dgesdd(LAPACK_COL_MAJOR, 'N', cols, rows, K, cols, value, &dummy, 1, &dummy, 1);
     } else {
+        gram = xmalloc((size_t)small * small * sizeof *gram);
         cblas_dsyrk(CblasRowMajor, CblasUpper, rows <= cols ? CblasNoTrans : CblasTrans, small, rows <= cols ? cols : rows, 1.0, K,
                     cols, 0.0, gram, small);
         info = LAPACKE_dsyevd(LAPACK_COL_MAJOR, 'N', 'L', small, gram, small, value);
@@ -114,6 +114,7 @@ static enum status nuclear_norm(double *K, int rows, int cols, double *gram, dou
     for (int i = 0; i < small; i++)
         *sum += value[i];
     free(value);
+    free(gram);
     return info == 0 ? ST_OK : st_fail(e, "singular values of the covariance factors did not converge (LAPACK %d)", (int)info);
 }
 
@@ -126,20 +127,15 @@ enum status frechet_distance(int dim, const double *mu1, const double *sigma1, i
         return st;
 
     size_t d = dim;
-    double *L1 = xmalloc(d * d * sizeof *L1), *L2 = xmalloc(d * d * sizeof *L2);
-    bool triangle1, triangle2;
+    double *L1 = xmalloc(d * d * sizeof *L1), *L2 = xmalloc(d * d * sizeof *L2), *K = NULL;
     *f = (struct frechet){0};
-    st = factor(dim, sigma1, n1, L1, &f->rank1, &triangle1, e);
+    st = factor(dim, sigma1, n1, L1, &f->rank1, e);
     if (st == ST_OK)
-        st = factor(dim, sigma2, n2, L2, &f->rank2, &triangle2, e);
-    if (st == ST_OK && triangle1 && triangle2) { /* L2' L1 in the place of L1 */
-        cblas_dtrmm(CblasColMajor, CblasLeft, CblasLower, CblasTrans, CblasNonUnit, dim, dim, 1.0, L2, dim, L1, dim);
-        st = nuclear_norm(L1, dim, dim, L2, &f->trace_root, e);
-    } else if (st == ST_OK && f->rank1 > 0 && f->rank2 > 0) {
-        double *K = xmalloc((size_t)f->rank1 * f->rank2 * sizeof *K);
+        st = factor(dim, sigma2, n2, L2, &f->rank2, e);
+    if (st == ST_OK && f->rank1 > 0 && f->rank2 > 0) {
+        K = xmalloc((size_t)f->rank1 * f->rank2 * sizeof *K);
         cblas_dgemm(CblasColMajor, CblasTrans, CblasNoTrans, f->rank2, f->rank1, dim, 1.0, L2, dim, L1, dim, 0.0, K, f->rank2);
-        st = nuclear_norm(K, f->rank1, f->rank2, L2, &f->trace_root, e);
-        free(K);
+        st = nuclear_norm(K, f->rank1, f->rank2, &f->trace_root, e);
     }
     for (size_t i = 0; i < d; i++) {
         double t = mu1[i] - mu2[i];
@@ -150,5 +146,6 @@ enum status frechet_distance(int dim, const double *mu1, const double *sigma1, i
     f->distance = fmax(0.0, f->mean_term + f->trace1 + f->trace2 - 2.0 * f->trace_root); /* equal sides: rounding below 0 */
     free(L1);
     free(L2);
+    free(K);
     return st;
 }
