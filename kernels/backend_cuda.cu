@@ -27,7 +27,7 @@ static void cuda_close(void *context) {
     for (int i = 0; i < c->n_marks; i++)
         cudaEventDestroy(c->marks[i]);
     free(c->marks);
-    for (int i = 0; i < MAX_LANES; i++)
+    for (int i = 0; i < CUDA_LANES; i++)
         if (c->lane[i])
             cudaStreamDestroy(c->lane[i]);
     free(c);
@@ -38,7 +38,7 @@ static void cuda_close(void *context) {
 static cudaError_t create_lanes(struct cuda_context *c) {
     int least = 0, greatest = 0;
     cudaError_t code = cudaDeviceGetStreamPriorityRange(&least, &greatest);
-    for (int i = 0; i < MAX_LANES && code == cudaSuccess; i++)
+    for (int i = 0; i < CUDA_LANES && code == cudaSuccess; i++)
         code = cudaStreamCreateWithPriority(&c->lane[i], cudaStreamNonBlocking, i == 0 ? (least + greatest) / 2 : i == 1 ? least : greatest);
     c->stream = c->lane[0];
     return code;
@@ -214,7 +214,7 @@ static void cuda_wait(void *context, int mark) {
 
 extern "C" __attribute__((visibility("default"))) const struct backend facemill_backend = {
     BACKEND_VERSION, "cuda", FACEMILL_CUDA_CODE, true, cuda_open, cuda_close, cuda_description, cuda_alloc, cuda_free, cuda_available, cuda_write,
-    cuda_read, cuda_copy, cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, MAX_LANES, cuda_lane, cuda_mark,
+    cuda_read, cuda_copy, cuda_sync, cuda_capture_begin, cuda_capture_end, cuda_replay, cuda_captured_free, CUDA_LANES, cuda_lane, cuda_mark,
     cuda_wait, {
 #include "common/engine/ops.def"
     }};

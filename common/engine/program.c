@@ -75,11 +75,7 @@ static int64_t all_workspaces(const struct program *p) {
 }
 
 enum status program_create(struct program **out, struct graph *g, struct device *d, struct error *e) {
-    const char *wish = getenv("FACEMILL_LANES"); /* tests/bench/cuda.md: not measured yet */
-    int lanes = wish ? atoi(wish) : 3;
-    if (lanes > d->backend->lanes)
-        lanes = d->backend->lanes;
-    struct plan_options o = {.sums = d->backend->sums, .lanes = lanes};
+    struct plan_options o = {.sums = d->backend->sums, .lanes = d->backend->lanes};
     enum status st = program_create_with(out, g, d, &o, e);
     if (st != ST_OK && o.lanes > 1) { /* one lane needs less memory */
         o.lanes = 1;

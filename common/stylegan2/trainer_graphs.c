@@ -166,6 +166,12 @@ static tensor *reals(struct build *b) {
     return scale(b->g, cast(b->g, x, DT_F32), 1 / 127.5f, -1);
 }
 
+/* cuDNN takes tensors of less than 2^31 values: at 1024x1024 with 32 channels 63 pictures, one batch of 32 but not two. */
+static bool fits_together(const struct trainer *t) {
+    const struct sg2_config *c = &t->c.net;
+    return 2.0 * t->c.batch * (c->res + 1) * (c->res + 1) * sg2_channels(c, c->res) < INT32_MAX;
+}
+
 static void build_dmain(struct build *b) {
     struct graph *g = b->g;
     struct trainer *t = b->t;
@@ -176,8 +182,16 @@ static void build_dmain(struct build *b) {
         pictures[0] = augment_graph(t->augment_fake[DMAIN], g, pictures[0]);
         pictures[1] = augment_graph(t->augment_real[DMAIN], g, pictures[1]);
     }
-    tensor *logits = sg2_discriminator_parts(b->vd, concat(g, pictures, 2, 0), classes[0] ? concat(g, classes, 2, 0) : NULL, 2, t->half);
-    tensor *fake = slice(g, logits, 0, 0, b->batch), *real = slice(g, logits, 0, b->batch, b->batch);
+    tensor *fake, *real;
+    if (fits_together(t)) {
+        tensor *logits =
+            sg2_discriminator_parts(b->vd, concat(g, pictures, 2, 0), classes[0] ? concat(g, classes, 2, 0) : NULL, 2, t->half);
+        fake = slice(g, logits, 0, 0, b->batch);
+        real = slice(g, logits, 0, b->batch, b->batch);
+    } else {
+        fake = sg2_discriminator_parts(b->vd, pictures[0], classes[0], 1, t->half);
+        real = sg2_discriminator_parts(b->vd, pictures[1], classes[1], 1, t->half);
+    }
     tensor *loss = sg2_loss_dmain(g, fake, real);
     count(b, S_D_LOSS, loss);
     count(b, S_SCORES_FAKE, mean_all(g, fake));

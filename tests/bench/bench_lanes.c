@@ -94,10 +94,10 @@ int main(int argc, char **argv) {
            "bound ms");
     double iteration[MAX_LANES + 1] = {0};
     for (int lanes = 1; lanes <= MAX_LANES; lanes++) {
-        char text[8];
-        snprintf(text, sizeof text, "%d", lanes);
-        setenv("FACEMILL_LANES", text, 1);
         struct device *d = device_dry(see, NULL);
+        struct backend backend = *d->backend;
+        backend.lanes = lanes;
+        d->backend = &backend;
         struct trainer *t;
         if (trainer_create(&t, d, &c, &e) != ST_OK) {
             fprintf(stderr, "bench_lanes: %s\n", e.text);

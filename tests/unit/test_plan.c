@@ -869,6 +869,34 @@ static void random_rows(void **state) {
     assert_memory_equal(want, all + 45, sizeof want);
 }
 
+static void see_sizes(void *arg, const struct kernel_call *c) {
+    int64_t *most = arg;
+    for (int k = 0; k < c->n_in + c->n_out; k++) {
+        const struct operand *o = k < c->n_in ? &c->in[k] : &c->out[k - c->n_in];
+        int64_t n = 1;
+        for (int d = 0; d < o->ndim; d++)
+            n *= o->dim[d];
+        *most = n > *most ? n : *most;
+    }
+}
+
+/* cuDNN refuses tensors of 2^31 values: at 1024x1024 fakes and reals go through D one after the other. */
+static void tensors_of_a_large_training(void **state) {
+    (void)state;
+    int64_t most = 0;
+    struct device *d = device_dry(see_sizes, &most);
+    struct trainer_config c;
+    struct trainer *t;
+    struct error e;
+    assert_int_equal(trainer_preset(&c, "stylegan2", 1024, 1, &e), ST_OK);
+    assert_int_equal(c.batch, 32);
+    c.half = true;
+    assert_int_equal(trainer_create(&t, d, &c, &e), ST_OK);
+    assert_true(most > INT32_MAX / 4 && most < INT32_MAX);
+    trainer_free(t);
+    device_close(d);
+}
+
 static int open_device(void **state) {
     struct error e;
     (void)state;
@@ -899,7 +927,7 @@ int main(void) {
         cmocka_unit_test(random_rows),           cmocka_unit_test(sums_join_their_terms),
         cmocka_unit_test(lanes_keep_every_hazard), cmocka_unit_test(lanes_of_a_training),
         cmocka_unit_test(sums_of_products_join), cmocka_unit_test(readers_follow),
-        cmocka_unit_test(pictures_are_convolved_by_channels),
+        cmocka_unit_test(pictures_are_convolved_by_channels), cmocka_unit_test(tensors_of_a_large_training),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }
