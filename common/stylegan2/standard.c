@@ -1,9 +1,10 @@
-/* standard.c - see standard.h. Planning all of it takes about two seconds. */
+/* standard.c - see standard.h. Planning all of it takes about three seconds. */
 #include "common/stylegan2/standard.h"
 
 #include <string.h>
 
 #include "common/stylegan2/generator.h"
+#include "common/stylegan2/projector.h"
 #include "common/stylegan2/trainer.h"
 
 static enum status plan_training(struct device *d, const struct trainer_config *c, struct error *e) {
@@ -32,14 +33,36 @@ static enum status plan_generator(struct device *d, const struct sg2_config *c, 
     return st;
 }
 
+/* By pixels or by D, with noise maps or without. Latents are short here: their statistics are computed, and patterns do not depend on it. */
+static enum status plan_projector(struct device *d, const struct sg2_config *config, int batch, struct error *e) {
+    struct sg2_config c = *config;
+    c.z_dim = c.w_dim = 64;
+    struct sg2_net *g = sg2_net_create(d, SG2_G, &c), *judge = sg2_net_create(d, SG2_D, &c);
+    enum status st = ST_OK;
+    for (int way = 0; way < 4 && st == ST_OK; way++) {
+        struct projector_config o = projector_defaults(PROJECT_W_PLUS);
+        struct projector *p;
+        o.batch = batch;
+        o.half = true;
+        o.discriminator = way & 1 ? judge : NULL;
+        o.optimise_noise = way & 2;
+        if ((st = projector_create(&p, d, g, &o, e)) == ST_OK)
+            projector_free(p);
+    }
+    sg2_net_free(g);
+    sg2_net_free(judge);
+    return st;
+}
+
 enum status sg2_plan_standard(struct device *d, struct error *e) {
     static const struct {
         const char *cfg;
         int res, batch, classes; /* batch 0: the preset's */
         const char *augment;     /* NULL: none */
+        bool projected;          /* pictures are sought with it, too: resolution changes few patterns */
     } standard[] = {
         {"auto", 32, 0, 0, "bgc"},      {"auto", 64, 0, 0, "bgc"},        {"auto", 128, 0, 0, "bgc"},        {"auto", 128, 64, 0, "bgc"},
-        {"auto", 128, 0, 0, NULL},      {"auto", 128, 0, 0, "bgcfnc"},    {"auto", 128, 0, 10, "bgc"},       {"auto", 256, 0, 0, "bgc"},
+        {"auto", 128, 0, 0, NULL, true},    {"auto", 128, 0, 0, "bgcfnc"},    {"auto", 128, 0, 10, "bgc"},       {"auto", 256, 0, 0, "bgc"},
         {"auto", 256, 0, 10, "bgcfnc"}, {"auto", 256, 64, 0, "bgc"},      {"auto", 512, 0, 0, "bgc"},        {"auto", 1024, 0, 0, "bgc"},
         {"stylegan2", 128, 0, 0, NULL}, {"stylegan2", 256, 0, 0, "bgc"},  {"stylegan2", 1024, 0, 0, "bgc"},  {"stylegan2", 1024, 8, 0, "bgc"},
         {"paper256", 256, 0, 0, "bgc"}, {"paper256", 256, 0, 10, "bgc"},  {"paper512", 512, 0, 0, "bgc"},    {"paper1024", 1024, 0, 0, "bgc"}};
@@ -60,6 +83,8 @@ enum status sg2_plan_standard(struct device *d, struct error *e) {
                 for (int clamp = 0; clamp < 2 && st == ST_OK; clamp++) { /* networks trained elsewhere in fp16 have one */
                     c.net.conv_clamp = clamp ? 256 : 0;
                     st = plan_generator(d, &c.net, batches[b], half, e);
+                    if (st == ST_OK && standard[i].projected && half && !clamp && (batches[b] == 1 || batches[b] == 8))
+                        st = plan_projector(d, &c.net, batches[b], e);
                 }
         }
     return st;
