@@ -191,7 +191,7 @@ sanitize() { # TOOL KIMG
     fi
     if [ $status -eq 124 ]; then echo "out of time after ${SANITIZE_SECONDS:-300} s" >>"$work/log"; fi
     read -r ours theirs < <(awk '
-        function close_report() { if (report ~ /cudnn|cublas|cutlass|xmma/) theirs++; else if (report != "") ours++; report = "" }
+        function close_report() { if (report ~ /cudnn|cublas|cutlass|xmma|nvjet/) theirs++; else if (report != "") ours++; report = "" }
         /^========= (Invalid|Uninitialized|Host API|Error: |Misaligned|Race|Barrier|Warning: Race)/ { close_report(); report = $0; next }
         /^========= *$/ { close_report(); next }
         /^========= (ERROR|RACECHECK|COMPUTE|LEAK)/ { close_report(); next }
