@@ -168,6 +168,12 @@ static int make(struct state *s, const struct pnode *like, enum op op, enum dtyp
     return intern(s, &y);
 }
 
+/* Has a window that node `reader` reads through its operand id been written since? What is built now would see the new content. */
+static bool overwritten_since(const struct state *s, int id, int reader) {
+    int w = window_of(s->p, id);
+    return w >= 0 && window_epoch(s->p, w) != s->epoch[reader];
+}
+
 static bool sums_last(const struct pnode *n) {
     return n->op == OP_sum && n->ndim > 1 && n->a.i[0] == (int64_t)1 << (n->ndim - 1) && n->dim[n->ndim - 1] == 1;
 }
@@ -181,7 +187,8 @@ static int sum_columns_first(struct state *s, const struct pnode *x) {
     if (product->op != OP_mul || x->dtype != DT_F32 || last < 1 || x->a.i[0] != ((int64_t)1 << last) - 1)
         return -1;
     int k = sums_last(&p->node[product->in[0]]) ? 0 : 1, z = p->node[product->in[k]].in[0], y = product->in[1 - k];
-    if (!sums_last(&p->node[product->in[k]]) || pnode_count(&p->node[z]) < PLAN_MIN_SUM || p->node[z].dim[last] % 8)
+    if (!sums_last(&p->node[product->in[k]]) || pnode_count(&p->node[z]) < PLAN_MIN_SUM || p->node[z].dim[last] % 8 ||
+        overwritten_since(s, y, x->in[0]) || overwritten_since(s, z, product->in[k]))
         return -1;
     struct pnode wide = p->node[z], columns = *x, total = *x;
     int row = make(s, &wide, OP_broadcast, p->node[y].dtype, y, -1);
@@ -255,10 +262,9 @@ static void absorb_sanitize(struct state *s, struct pnode *x) {
         return;
     int reader = x->in[1], from = n->in[0];
     float limit = n->a.f[0], factor = 0;
-    if (node[from].op == OP_scale && node[from].a.f[1] == 0)
+    if (node[from].op == OP_scale && node[from].a.f[0] != 0 && node[from].a.f[1] == 0) /* a factor of 0 means none */
         factor = node[from].a.f[0], reader = from, from = node[from].in[0];
-    int w = window_of(s->p, from);
-    if (node[from].op == OP_broadcast || !(limit > 0) || (w >= 0 && window_epoch(s->p, w) != s->epoch[reader]))
+    if (node[from].op == OP_broadcast || !(limit > 0) || overwritten_since(s, from, reader))
         return;
     x->in[1] = from;
     x->a.f[0] = limit, x->a.f[1] = factor;

@@ -363,6 +363,56 @@ static void sums_of_products_join(void **state) {
     device_close(d);
 }
 
+/* The same, when noise or terms are overwritten between the product and its sum: what was built reads the old content. */
+static void sums_of_products_see_what_was(void **state) {
+    (void)state;
+    struct device *d = device_dry(see_nothing, NULL);
+    struct buffer *big = buffer_create(d, 1 << 24, "big");
+    for (int which = 0; which < 4; which++) {
+        struct graph *g = graph_create("noise");
+        tensor *z = graph_input(g, big, 0, DT_F32, "z", 4, 4, 64, 64, 64);
+        tensor *noise = graph_input(g, big, 8 << 20, DT_F32, "noise", 4, 4, 64, 64, 1);
+        tensor *product = mul(g, sum_axes(g, z, 8), noise);
+        if (which & 1)
+            assign(g, z, scale(g, z, 2, 7));
+        if (which & 2)
+            assign(g, noise, scale(g, noise, 2, 5));
+        assign(g, graph_input(g, big, 9 << 20, DT_F32, "strength", 4, 1, 1, 1, 1), sum_axes(g, product, 7));
+        struct plan *p = make(g, &(struct plan_options){.sums = true});
+        int rows = 0;
+        for (int i = 0; i < p->n; i++)
+            rows += p->node[i].op == OP_sum && p->node[i].unit >= 0 && p->node[i].dim[0] == 4;
+        assert_int_equal(rows, which ? 1 : 0); /* columns first where nothing stands against it */
+        plan_free(p);
+        graph_free(g);
+    }
+    buffer_free(big);
+    device_close(d);
+}
+
+/* A gradient times 0 is 0: Adam takes a factor of 0 for none, and must not be given it. */
+static void a_factor_of_nothing(void **state) {
+    (void)state;
+    struct error e = {""};
+    struct graph *g = graph_create("nothing");
+    tensor *t[4], *hyper = graph_input(g, in, 1024, DT_F32, "hyper", 1, 6);
+    for (int i = 0; i < 4; i++)
+        t[i] = graph_input(g, out, 64 * i, DT_F32, "t", 1, 4);
+    adam(g, t[0], sanitize(g, scale(g, t[1], 0, 0), 3), t[2], t[3], hyper);
+    struct program *p;
+    assert_int_equal(program_create(&p, g, device, &e), ST_OK);
+    graph_free(g);
+    float v[4] = {1, 2, 3, 4}, zero[4] = {0};
+    for (int i = 0; i < 4; i++)
+        buffer_write(out, 64 * i, i < 2 ? v : zero, sizeof v);
+    buffer_write(in, 1024, (float[]){0.01f, 0.5f, 0.99f, 1e-8f, 0.5f, 0.01f}, 24);
+    program_run(p);
+    float got[4];
+    buffer_read(out, 0, got, sizeof got);
+    assert_memory_equal(got, v, sizeof v);
+    program_free(p);
+}
+
 /* A 1x1 convolution of a 16-bit picture is part of the pass that reads it, where sums are too; others stay convolutions. */
 static void pictures_are_convolved_by_channels(void **state) {
     (void)state;
@@ -715,7 +765,8 @@ int main(void) {
         cmocka_unit_test(constants_are_computed_once), cmocka_unit_test(a_layer_is_one_pass),
         cmocka_unit_test(backward_recomputes),  cmocka_unit_test(assigns_in_place),
         cmocka_unit_test(limits_are_kept),      cmocka_unit_test(random_programs),
-        cmocka_unit_test(sums_join_their_terms),
+        cmocka_unit_test(sums_join_their_terms), cmocka_unit_test(sums_of_products_see_what_was),
+        cmocka_unit_test(a_factor_of_nothing),
         cmocka_unit_test(lanes_keep_every_hazard), cmocka_unit_test(lanes_of_a_training),
         cmocka_unit_test(sums_of_products_join), cmocka_unit_test(readers_follow),
         cmocka_unit_test(pictures_are_convolved_by_channels), cmocka_unit_test(tensors_of_a_large_training),
