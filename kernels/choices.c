@@ -122,7 +122,9 @@ void choices_remember(struct choices *m, const char *key, const struct choice *c
         const struct choice *x = &m->entries[i].choice;
         fprintf(f, "%s = %d %d %d %s\n", m->entries[i].key, x->method, x->algo, x->math, *x->plan ? x->plan : "-");
     }
-    if (fclose(f) || rename(temporary, m->path))
+    bool failed = ferror(f); /* fclose does not tell of what an earlier write lost */
+    failed |= fclose(f) != 0;
+    if (failed || rename(temporary, m->path))
         unlink(temporary);
 }
 
