@@ -86,9 +86,15 @@ static const char *cuda_description(void *context) { return cuda(context)->descr
 
 static void *cuda_alloc(void *context, int64_t bytes) {
     void *p = NULL;
-    if (bytes < 0 || cudaMalloc(&p, (size_t)bytes) != cudaSuccess) {
-        cudaGetLastError(); /* out of memory is the caller's to report, not the next launch's */
+    if (bytes < 0)
         return NULL;
+    if (cudaMalloc(&p, (size_t)bytes) != cudaSuccess) {
+        cudaGetLastError(); /* out of memory is the caller's to report, not the next launch's */
+        measure_release(cuda(context)); /* what an earlier program's choosing was measured in: gigabytes in float32 */
+        if (cudaMalloc(&p, (size_t)bytes) != cudaSuccess) {
+            cudaGetLastError();
+            return NULL;
+        }
     }
     CUDA_CHECK(cudaMemsetAsync(p, 0, (size_t)bytes, cuda(context)->stream));
     return p;

@@ -303,6 +303,9 @@ enum status conv_prepare(void *context, struct kernel_call *c, enum conv_kind ki
     int length = snprintf(prefix, sizeof prefix, "%s %s ", names[kind], dtype_name(c->in[0].dtype));
     snprintf(key, sizeof key, "%s", prefix);
     for (int k = 0; k < 3; k++)
+        if (operand_count(each[k]) >= INT32_MAX) /* it has no descriptor for them */
+            return st_fail(e, "a tensor of %lld values; cuDNN takes less than 2^31 (a smaller batch needs less)", (long long)operand_count(each[k]));
+    for (int k = 0; k < 3; k++)
         length += snprintf(key + length, sizeof key - (size_t)length, "%lldx%lldx%lldx%lld ", (long long)each[k]->dim[0], (long long)each[k]->dim[1],
                            (long long)each[k]->dim[2], (long long)each[k]->dim[3]);
     snprintf(key + length, sizeof key - (size_t)length, "stride %lld pad %lld %lld", (long long)c->a.i[0], (long long)c->a.i[1], (long long)c->a.i[2]);

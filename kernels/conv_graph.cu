@@ -146,8 +146,10 @@ static bool welcome(desc engine, const struct conv_spec *s) {
 
 static void write_way(const struct way *w, char text[CONV_PLAN_TEXT]) {
     int at = snprintf(text, CONV_PLAN_TEXT, "e%lld", (long long)w->engine);
-    for (int i = 0; i < w->n && at < CONV_PLAN_TEXT; i++) /* one cut off is not read back, and measured again */
+    for (int i = 0; i < w->n && at < CONV_PLAN_TEXT; i++)
         at += snprintf(text + at, (size_t)(CONV_PLAN_TEXT - at), ",%lld=%lld", (long long)w->knob[i], (long long)w->value[i]);
+    if (at >= CONV_PLAN_TEXT) /* one cut off would be another way: it is not read back, and measured again */
+        *text = '?';
 }
 
 static bool read_way(const char *text, struct way *w) {

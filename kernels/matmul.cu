@@ -130,6 +130,8 @@ static bool choose(struct cuda_context *c, const struct kernel_call *k, bool ali
 
 static enum status prepare(void *context, struct kernel_call *c, struct error *e) {
     struct matmul_state *s = (struct matmul_state *)calloc(1, sizeof *s);
+    if (!s)
+        abort();
     int64_t batch = c->out[0].ndim == 3 ? c->out[0].dim[0] : 1;
     cublasOperation_t ta = c->a.i[0] ? CUBLAS_OP_T : CUBLAS_OP_N, tb = c->a.i[1] ? CUBLAS_OP_T : CUBLAS_OP_N;
     CUBLAS_CHECK(cublasLtMatmulDescCreate(&s->op, CUBLAS_COMPUTE_32F, CUDA_R_32F));
