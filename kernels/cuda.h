@@ -1,7 +1,7 @@
 /* cuda.h - what the CUDA kernels share: context, checks, element types, indexing.
  *
- * Included by .cu files only. Every launch goes to the context's stream, which is that of the current lane while a program is captured; nothing here allocates, waits, or reads a device value
- * on the host, so any sequence of launches can be captured.
+ * Included by .cu files only. Every launch goes to the context's stream, which is that of the current lane while a program is captured;
+ * nothing here allocates, waits, or reads a device value on the host, so any sequence of launches can be captured.
  */
 #ifndef FACEMILL_CUDA_H
 #define FACEMILL_CUDA_H
