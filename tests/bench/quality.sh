@@ -3,7 +3,8 @@
 # over one another, with a third run of another seed to show how far apart runs lie that differ in nothing that matters.
 #
 #   tests/bench/quality.sh train STORE OUT [sg2-train options]   runs OUT/bfloat16, OUT/float32, OUT/other-seed; again: continues them
-#   tests/bench/quality.sh score STORE OUT                        the face score of every snapshot (needs the face models) -> OUT/scores.tsv
+#   tests/bench/quality.sh score STORE OUT                        the face score of every snapshot (needs the face models), the runs side by
+#                                                                 side, -> OUT/scores.tsv; again: those that are missing
 #   tests/bench/quality.sh report OUT                             OUT/quality.html and the verdict on stdout
 #
 # Environment: KIMG (200), RUNS ("bfloat16 other-seed float32": which, in this order), SEEDS (0-1999, pictures a score), DEVICE (cuda).
@@ -13,7 +14,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 PATH=$here/../../build/bin:$here/../bin:$PATH # a checkout, a bundle
 kimg=${KIMG:-200} device=${DEVICE:-cuda} seeds=${SEEDS:-0-1999}
 read -ra runs <<<"${RUNS:-bfloat16 other-seed float32}"
-usage() { sed -n '5,7s/^# *//p' "$0" >&2; exit 2; }
+usage() { sed -n '5,8s/^# \{0,3\}//p' "$0" >&2; exit 2; }
 
 train() {
     local store=$1 out=$2 run options
@@ -30,19 +31,32 @@ train() {
     done
 }
 
-score() {
-    local store=$1 out=$2 run network at value
-    for run in "$out"/*/; do
-        run=$(basename "$run")
-        for network in "$out/$run"/snapshot-*.safetensors; do
+# "kimg<TAB>run<TAB>file" of every snapshot, by kimg and then as RUNS has them: whenever scoring is cut short, runs can be compared so far.
+snapshots() {
+    local run network at
+    for run in "${runs[@]}"; do
+        for network in "$1/$run"/snapshot-*.safetensors; do
+            [ -f "$network" ] || continue
             at=$(basename "$network" .safetensors)
-            at=$(awk -v at="${at#snapshot-}" 'BEGIN { print at + 0 }')
-            grep -q "^$run	$at	" "$out/scores.tsv" 2>/dev/null && continue
-            value=$(sg2-gen --quiet --device "$device" --network "$network" --seeds "$seeds" |
-                fid-score --quiet --features dlib-face --ref "$store" --json - | sed -n 's/.*"fid": *\([-0-9.e+]*\).*/\1/p')
-            printf '%s\t%s\t%s\n' "$run" "$at" "$value" | tee -a "$out/scores.tsv"
+            printf '%s\t%s\t%s\n' "$(awk -v at="${at#snapshot-}" 'BEGIN { print at + 0 }')" "$run" "$network"
         done
-    done
+    done | sort -s -t $'\t' -k 1,1g
+}
+
+score() {
+    local store=$1 out=$2 at run network value scores=$2/scores.tsv
+    if [ -e "$scores" ] && [ ! -f "$scores" ]; then
+        echo "quality.sh: $scores is in the way: no file" >&2
+        exit 1
+    fi
+    while IFS=$'\t' read -r at run network; do
+        if [ -f "$scores" ] && awk -F '\t' -v run="$run" -v at="$at" '$1 == run && $2 == at && $3 != "" { found = 1 } END { exit !found }' "$scores"; then
+            continue
+        fi
+        value=$(sg2-gen --quiet --device "$device" --network "$network" --seeds "$seeds" </dev/null |
+            fid-score --quiet --features dlib-face --ref "$store" --json - | sed -n 's/.*"fid": *\([-0-9.e+]*\).*/\1/p')
+        printf '%s\t%s\t%s\n' "$run" "$at" "$value" | tee -a "$scores"
+    done < <(snapshots "$out")
 }
 
 # "curve<TAB>run<TAB>kimg<TAB>value" of everything there is
@@ -113,7 +127,8 @@ report() {
             printf "%-34s %16s %16s\n", "", "float32", "another seed"
             for (c in curves) {
                 d = distance(c, "bfloat16", "float32"); e = distance(c, "bfloat16", "other-seed")
-                printf "%-34s %16.4g %16s  %s\n", c, d, e < 0 ? "not run" : sprintf("%.4g", e), e < 0 ? "" : d <= 1.5 * e ? "within the spread of runs" : "farther than runs lie apart"
+                printf "%-34s %16s %16s  %s\n", c, d < 0 ? "none" : sprintf("%.4g", d), e < 0 ? "none" : sprintf("%.4g", e),
+                    d < 0 || e < 0 ? "" : d <= 1.5 * e ? "within the spread of runs" : "farther than runs lie apart"
             }
         }' "$out/points.tsv"
     echo "curves: $page"
