@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/base/target.h"
 #include "common/cli/cli.h"
 #include "common/metrics/report.h"
 #include "common/stream/npy.h"
@@ -17,12 +18,12 @@ enum { FID = METRIC_FID, KID = METRIC_KID, PRDC = METRIC_PRDC, IS = METRIC_IS, P
 #define PPL_EPSILON 1e-4
 
 static struct {
-    const char *ref, *metrics, *features, *inception, *save, *save_features, *cache, *device, *rejects, *ppl;
-    int resize, covariance, ppl_sampling;
+    const char *ref, *metrics, *features, *inception, *save, *save_features, *cache, *rejects, *ppl;
+    int resize, covariance, ppl_sampling, device;
     long size, batch, jobs, kid_subsets, kid_size, seed, splits, bootstrap, ppl_samples;
     double max_fid, max_kid, max_ppl, max_reject;
     bool no_cache, no_graph, json, fp32;
-} o = {.metrics = "fid", .features = "inception", .device = "auto", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
+} o = {.metrics = "fid", .features = "inception", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
        .ppl_samples = 1000, .max_fid = NAN, .max_kid = NAN, .max_ppl = NAN}; /* NAN: no gate, every comparison with it is false */
 
 static const struct cli_option options[] = {
@@ -47,7 +48,7 @@ static const struct cli_option options[] = {
     {0, "ppl-samples", "N", CLI_INT, &o.ppl_samples, 1, 10000000, "pairs of latents"},
     {0, "ppl-sampling", "end|full", CLI_CHOICE, &o.ppl_sampling, 0, 0, "steps at the path's beginning, or anywhere on it"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Running"},
-    {'d', "device", "NAME", CLI_STRING, &o.device, 0, 0, "cpu, cuda or auto"},
+    {'d', "device", DEVICES, CLI_CHOICE, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where 16-bit convolutions are the default"},
     {'j', "jobs", "N", CLI_INT, &o.jobs, 0, 1024, "threads; 0 = all processors"},
     {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
@@ -106,6 +107,8 @@ static char *features_temporary;
 static FILE *open_features(int dim) {
     const int64_t none[2] = {0, dim};
     struct error e = {"no room"};
+    if (target_check(o.save_features, &e) != ST_OK)
+        cli_die("%s", e.text);
     features_temporary = xasprintf("%s.tmp-%ld", o.save_features, (long)getpid());
     FILE *f = fopen(features_temporary, "wb");
     if (!f)
@@ -192,7 +195,8 @@ static bool is_statistics(const char *operand) {
 }
 
 static void path_length(struct extractor *x, int threads, struct scores *r) {
-    struct ppl_options po = {.device = o.device, .threads = threads, .samples = (int)o.ppl_samples, .epsilon = PPL_EPSILON,
+    struct ppl_options po = {.device = device_choice(o.device), .threads = threads, .samples = (int)o.ppl_samples,
+                             .epsilon = PPL_EPSILON,
                              .full = o.ppl_sampling == 1, .seed = (uint32_t)o.seed};
     struct error e;
     if (ppl_measure(o.ppl, x, &po, &r->ppl, &e) != ST_OK)
@@ -246,7 +250,8 @@ int main(int argc, char **argv) {
     struct features_used used = {"", "", "", "", 0};
     int threads = (int)(o.jobs ? o.jobs : cli_processors());
     if ((scored && !made_file) || (reference && !ref_file) || o.ppl) {
-        struct extractor_options x = {.features = o.features, .weights = o.inception, .device = o.device, .no_graph = o.no_graph,
+        struct extractor_options x = {.features = o.features, .weights = o.inception, .device = device_choice(o.device),
+                                      .no_graph = o.no_graph,
                                       .threads = threads, .resize = (enum resize_rule)o.resize, .fp32 = o.fp32 || o.ppl, .batch = (int)o.batch};
         if (extractor_open(&extractor, &x, &e) != ST_OK)
             cli_die("%s", e.text);

@@ -148,12 +148,14 @@ static int pack(const char *path, char **inputs, int n) {
     if (p.recipe.format.channels == 4 && p.recipe.format.codec != IMAGE_PNG && !o.append && !o.resume)
         cli_usage("--channels 4 needs --codec png");
     bool there = store_exists(path);
+    struct stat ours, other;
+    if (there && !stat(path, &ours) && S_ISREG(ours.st_mode))
+        cli_die("%s: a file, where a folder for the store is meant (stores of one file can only be read)", path);
     if (there && !o.append && !o.resume && !o.force)
         cli_die("%s: there is a store already (--append adds to it, --resume goes on with it, --force replaces it)", path);
     if (!there && o.append)
         cli_die("%s: there is no such store to append to", path);
-    struct stat ours, other; /* LMDB must not open one store twice in a process */
-    for (int i = 0; i < n; i++)
+    for (int i = 0; i < n; i++) /* LMDB must not open one store twice in a process */
         if (there && !stat(path, &ours) && !stat(inputs[i], &other) && ours.st_ino == other.st_ino && ours.st_dev == other.st_dev)
             cli_die("%s: a store cannot be its own input", inputs[i]);
     for (int i = 0; i < n; i++)

@@ -8,10 +8,12 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "common/base/hash.h"
 #include "common/base/mem.h"
+#include "common/base/target.h"
 #include "common/cli/cli.h"
 #include "common/latent/input.h"
 #include "common/latent/table.h"
@@ -27,12 +29,12 @@
 #define BATCH_PIXELS_GPU (1 << 22)
 
 static struct {
-    const char *network, *seeds, *out, *grid, *device, *save_w, *trunc, *noise_scale, *mix, *directions, *amounts, *layers;
+    const char *network, *seeds, *out, *grid, *save_w, *trunc, *noise_scale, *mix, *directions, *amounts, *layers;
     double fps;
     long cutoff, class, batch, quality, threads;
-    int noise, rng, format, latent, chroma;
+    int noise, rng, format, latent, chroma, device;
     bool fp32, no_graph, plan, profile, animate, label;
-} o = {.trunc = "1", .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1, .device = "auto",
+} o = {.trunc = "1", .cutoff = -1, .class = LONG_MIN, .batch = LONG_MIN, .quality = 95, .noise = 1,
        .amounts = "-3,-1.5,0,1.5,3", .fps = 24};
 enum { FORMAT_PPM = 1, FORMAT_Y4M = 5 };
 static const enum sg2_noise noise_kind[] = {SG2_NOISE_RANDOM, SG2_NOISE_CONST, SG2_NOISE_NONE};
@@ -68,7 +70,7 @@ static const struct cli_option options[] = {
     {0, "layers", "LIST", CLI_STRING, &o.layers, 0, 0, "layers that are mixed (default the first 7 of 18) or moved (default all)"},
     {.type = CLI_HEADING, .help = "Computing"},
     {'b', "batch", "N", CLI_INT, &o.batch, 1, SG2_MAX_BATCH, "pictures computed at a time; default by size"},
-    {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
+    {0, "device", DEVICES, CLI_CHOICE, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
     {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
@@ -378,10 +380,25 @@ static bool is_video(struct video_options *v) {
     return true;
 }
 
+/* A name that promises a file of a kind that is not made here would become a folder: "faces.gif/". */
+static void check_name(const char *path) {
+    static const char *const others[] = {".gif", ".mp4", ".mkv", ".webm", ".mov", ".avi", ".bmp", ".tif", ".tiff", ".avif", ".svg", ".pdf", ".npy",
+                                         ".tar", ".zip"};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof others / sizeof *others; i++)
+        if (!strcasecmp(dot, others[i]))
+            cli_usage(i < sizeof others / sizeof *others - 2 ? "--out %s: files end in .png, .jpg, .webp, .ppm, .y4m or .apng, and a folder in /"
+                                                             : "--out %s: a stream goes to standard output (> FILE), a folder's name ends in /", path);
+}
+
 static void check_usage(const struct work *w, int operands, const struct video_options *video) {
     bool picture = o.out && sink_is_grid(o.out);
     if (!o.network)
         cli_usage("--network FILE is needed");
+    if (picture && !video && o.format && format_kind[o.format] != image_format_by_name(o.out))
+        cli_usage("--format and --out %s contradict each other", o.out);
+    if (o.out && !picture && !video)
+        check_name(o.out);
     if (o.seeds && operands)
         cli_usage("--seeds and latents exclude each other");
     if (o.grid && (!picture || video || is_table(w)))
@@ -432,7 +449,7 @@ int main(int argc, char **argv) {
     struct checkpoint *file;
     struct device *device;
     if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w.network, &e) != ST_OK ||
-        device_open(&device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, device, &w.net, &e) != ST_OK)
+        device_open(&device, device_choice(o.device), (int)o.threads, &e) != ST_OK || checkpoint_generator(file, device, &w.net, &e) != ST_OK)
         cli_die("%s", e.text);
     device_use_graphs(device, !o.no_graph);
     w.config = *checkpoint_config(file);
@@ -471,6 +488,8 @@ int main(int argc, char **argv) {
         }
         atexit(remove_unfinished);
         if (o.save_w) {
+            if (target_check(o.save_w, &e) != ST_OK)
+                cli_die("%s", e.text);
             save_w_name = xasprintf("%s.tmp-%ld", o.save_w, (long)getpid());
             if (!(w.save_w = fopen(save_w_name, "wb")))
                 cli_die("%s: %s", o.save_w, strerror(errno));

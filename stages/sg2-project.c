@@ -26,12 +26,12 @@
 enum { DISTANCE_AUTO, DISTANCE_PIXEL, DISTANCE_DISCRIMINATOR, DISTANCE_INCEPTION };
 enum { NOISE_CONST, NOISE_OPTIMISE };
 static struct {
-    const char *network, *pictures, *save_video, *save_noise, *report, *rejects, *device, *inception;
+    const char *network, *pictures, *save_video, *save_noise, *report, *rejects, *inception;
     double lr, w_noise, contrast, features, prior, rows, w_first, max_reject;
     long steps, guesses, class, batch, seed, threads, every;
-    int space, distance, noise, format;
+    int space, distance, noise, format, device;
     bool fp32, no_graph, plan, profile, null;
-} o = {.space = PROJECT_W_PLUS, .class = LONG_MIN, .batch = LONG_MIN, .device = "auto", .max_reject = 0.5, .every = 10};
+} o = {.space = PROJECT_W_PLUS, .class = LONG_MIN, .batch = LONG_MIN, .max_reject = 0.5, .every = 10};
 static const char *const distance_name[] = {"auto", "pixel", "discriminator", "inception"}, *const noise_name[] = {"const", "optimise"},
                   *const space_name[] = {"w", "w+"};
 
@@ -65,7 +65,7 @@ static const struct cli_option options[] = {
     {0, "max-reject", "N", CLI_FLOAT, &o.max_reject, 0, 1e15, "exit 3 when more are rejected: a number, or a share below 1"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Computing"},
     {'b', "batch", "N", CLI_INT, &o.batch, 1, SG2_MAX_PROJECT, "pictures at once; default 1 on the CPU, 8 on a GPU"},
-    {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
+    {0, "device", DEVICES, CLI_CHOICE, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
     {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
     {'j', "threads", "N", CLI_INT, &o.threads, 0, 1024, "CPU threads; 0 = as many as processors"},
@@ -107,7 +107,7 @@ static void open_networks(struct work *w) {
     struct error e;
     struct checkpoint *file;
     if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w->network, &e) != ST_OK ||
-        device_open(&w->device, o.device, (int)o.threads, &e) != ST_OK || checkpoint_generator(file, w->device, &w->g, &e) != ST_OK)
+        device_open(&w->device, device_choice(o.device), (int)o.threads, &e) != ST_OK || checkpoint_generator(file, w->device, &w->g, &e) != ST_OK)
         cli_die("%s", e.text);
     device_use_graphs(w->device, !o.no_graph);
     w->config = *checkpoint_config(file);

@@ -26,12 +26,12 @@ static const char *const cfg_name[] = {"auto", "stylegan2", "paper256", "paper51
 static const char *const pipe_name[] = {"blit", "geom", "color", "filter", "noise", "cutout", "bg", "bgc", "bgcf", "bgcfn", "bgcfnc"};
 
 static struct {
-    const char *data, *out, *resume, *device, *grid;
+    const char *data, *out, *resume, *grid;
     long size, batch, channel_max, map_depth, mbstd, z_dim, w_dim, r1_interval, pl_interval, epochs, snap, keep, freezed, seed, threads;
     double gamma, glr, dlr, fmaps, ema_kimg, ema_rampup, pl_weight, mix, p, target, ada_kimg, kimg, tick, checkpoint;
-    int cfg, noise, aug, pipe, pictures;
+    int cfg, noise, aug, pipe, pictures, device;
     bool cond, mirror, full, fp32, no_graph, dry_run, plan, profile;
-} o = {.device = "auto", .size = LONG_MIN, .batch = LONG_MIN, .channel_max = LONG_MIN, .map_depth = LONG_MIN, .mbstd = LONG_MIN,
+} o = {.size = LONG_MIN, .batch = LONG_MIN, .channel_max = LONG_MIN, .map_depth = LONG_MIN, .mbstd = LONG_MIN,
        .z_dim = LONG_MIN, .w_dim = LONG_MIN, .r1_interval = LONG_MIN, .pl_interval = LONG_MIN, .epochs = LONG_MIN, .snap = 50,
        .gamma = NAN, .glr = NAN, .dlr = NAN, .fmaps = NAN, .ema_kimg = NAN, .ema_rampup = NAN, .pl_weight = NAN, .mix = NAN, .p = NAN,
        .target = NAN, .ada_kimg = NAN, .kimg = 25000, .tick = 4, .checkpoint = 300, .aug = AUG_ADA, .pipe = 7};
@@ -80,7 +80,7 @@ static const struct cli_option options[] = {
     {0, "keep", "K", CLI_INT, &o.keep, 0, 1e6, "keep the newest K snapshots; 0 = all"},
     {0, "checkpoint", "SECONDS", CLI_FLOAT, &o.checkpoint, 0, 1e6, "rewrite the checkpoint at the first tick after so long"},
     {0, "grid", "WxH", CLI_STRING, &o.grid, 0, 0, "tiles of the grids; default by size of the pictures"},
-    {0, "device", "auto|cpu|cuda", CLI_STRING, &o.device, 0, 0, "where to compute"},
+    {0, "device", DEVICES, CLI_CHOICE, &o.device, 0, 0, "where to compute"},
     {0, "pictures", "auto|device|host", CLI_CHOICE, &o.pictures, 0, 0, "where decoded pictures are kept; auto = on a GPU when they fit half of its free memory"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where bfloat16 convolutions are the default"},
     {0, "no-graph", NULL, CLI_FLAG, &o.no_graph, 0, 0, "on a GPU, launch kernels one by one instead of replaying captured graphs"},
@@ -373,7 +373,7 @@ static void train(struct training *t) {
 
 static void open_all(struct training *t) {
     struct error e;
-    if (store_open(&t->store, o.data, &e) != ST_OK || device_open(&t->device, o.device, (int)o.threads, &e) != ST_OK)
+    if (store_open(&t->store, o.data, &e) != ST_OK || device_open(&t->device, device_choice(o.device), (int)o.threads, &e) != ST_OK)
         cli_die("%s", e.text);
     device_use_graphs(t->device, !o.no_graph);
     choose_size(t);

@@ -166,8 +166,10 @@ __attribute__((noreturn)) static void unknown_long(const char *name, size_t n) {
 }
 
 /* --help, --version, --quiet, --verbose: known to every program even when its table does not name them. */
-static bool standard_option(const char *name, size_t n) {
+static bool standard_option(const char *name, size_t n, const char *value) {
 #define IS(text) (n == strlen(text) && !memcmp(name, text, n))
+    if (value && (IS("help") || IS("version") || IS("quiet") || IS("verbose")))
+        cli_usage("--%.*s takes no value", (int)n, name);
     if (IS("help")) {
         static char room[1 << 16];
         setvbuf(stdout, room, _IOFBF, sizeof room); /* one write, at the end: its error is still known then */
@@ -202,7 +204,7 @@ static int parse_long(char **argv, int left) {
         }
     }
     if (!o) {
-        if (!value && standard_option(name, n))
+        if (standard_option(name, n, value))
             return 1;
         unknown_long(name, n);
     }
@@ -228,7 +230,7 @@ static int parse_short(char **argv, int left) {
         const struct cli_option *o = find_letter(*p);
         if (!o) {
             const char *standard = *p == 'h' ? "help" : *p == 'q' ? "quiet" : *p == 'v' ? "verbose" : *p == 'V' ? "version" : "";
-            if (!standard_option(standard, strlen(standard)))
+            if (!standard_option(standard, strlen(standard), NULL))
                 cli_usage("no option -%c (in \"%s\")", *p, argv[0]);
             continue;
         }

@@ -31,6 +31,8 @@ static int usable_cpus(void) {
     return wanted > 0 && wanted < 1024 ? wanted : n > 0 ? n : 1;
 }
 
+const char *device_choice(int i) { return i == 0 ? "auto" : i == 1 ? "cpu" : "cuda"; }
+
 enum status device_open(struct device **out, const char *name, int threads, struct error *e) {
     bool automatic = !strcmp(name, "auto");
     *out = NULL;

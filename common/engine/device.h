@@ -21,6 +21,8 @@ struct graph;
 
 /* name: "cpu", "cuda" (opens the plugin build/lib/facemill-cuda.so beside the program, or $FACEMILL_PLUGIN), "auto" (cuda when it
  * opens, else cpu). threads: CPU threads, 0 = as many as the process may use. */
+#define DEVICES "auto|cpu|cuda" /* an option's choices; device_choice: the name of each */
+const char *device_choice(int i);
 enum status device_open(struct device **d, const char *name, int threads, struct error *e);
 /* A device that computes nothing and holds nothing: each launch of a program created on it is shown to `visit`. */
 struct kernel_call;

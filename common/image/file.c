@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/target.h"
 #include "common/image/image.h"
 
 enum status file_read(const char *path, size_t limit, struct bytes *out, struct error *e) {
@@ -65,8 +66,10 @@ static bool write_all(int fd, const uint8_t *p, size_t n) {
 }
 
 enum status file_write_renamed(const char *path, const void *data, size_t size, bool sync, struct error *e) {
+    enum status st = target_check(path, e);
+    if (st != ST_OK)
+        return st;
     char *temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
-    enum status st = ST_OK;
     const char *what = "make";
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     bool ok = fd >= 0;

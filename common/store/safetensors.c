@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/base/target.h"
 
 #define METADATA "__metadata__"
 #define MAX_NODES (8 << 20) /* JSON values in a header: cJSON takes 64 bytes for each, and a tensor needs seven or more */
@@ -383,6 +384,8 @@ enum status safetensors_write(const char *path, const struct st_entry *t, int n,
     enum status st = check_entries(t, n, e);
     if (st != ST_OK)
         return st_prefix(st, e, "%s", path);
+    if ((st = target_check(path, e)) != ST_OK)
+        return st;
 
     /* Wide elements first (otherwise in the order given): then each tensor is aligned for its type without holes. */
     int *order = xcalloc((size_t)n, sizeof *order), k = 0;

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/base/target.h"
 
 #define ZIP_EPOCH 315532800 /* 1980-01-01 */
 
@@ -22,8 +23,10 @@ struct zip_writer {
 };
 
 enum status zip_create(struct zip_writer **out, const char *path, struct error *e) {
-    struct zip_writer *z = xcalloc(1, sizeof *z);
     *out = NULL;
+    if (target_check(path, e) != ST_OK)
+        return ST_FAIL;
+    struct zip_writer *z = xcalloc(1, sizeof *z);
     z->path = xstrdup(path);
     z->temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
     z->fd = open(z->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);

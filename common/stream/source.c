@@ -110,6 +110,8 @@ enum status sample_source_next(struct sample_source *in, struct sample *s, struc
     if (!path)
         return ST_END;
     enum status st = file_read(path, IMAGE_MAX_FILE, &s->picture, e);
+    if (st == ST_OK && !s->picture.size)
+        st = st_bad(e, "the file is empty");
     if (st) {
         snprintf(s->key, sizeof s->key, "%s", path);
         return ST_BAD; /* one unreadable file does not end the others */

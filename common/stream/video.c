@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/base/mem.h"
+#include "common/base/target.h"
 #include "common/image/animation.h"
 #include "common/stream/y4m.h"
 
@@ -53,6 +54,8 @@ void video_rate(double fps, int *num, int *den) {
 
 enum status video_open(struct video **out, const struct video_options *o, struct error *e) {
     *out = NULL;
+    if (o->path && target_check(o->path, e) != ST_OK)
+        return ST_FAIL;
     struct video *v = xcalloc(1, sizeof *v);
     v->o = *o;
     v->f = stdout;

@@ -41,6 +41,26 @@ programs() { basename -s .c "$ROOT"/stages/*.c; }
     done
 }
 
+@test "a device that there is not is misuse" {
+    fails_with 2 'device takes one of auto.cpu.cuda, not "tpu"' sg2-gen --network net --seeds 0 --device tpu
+    fails_with 2 'device takes one of' sg2-train --data store --out run --device tpu
+    fails_with 2 'device takes one of' sg2-project --network net --device tpu picture.png
+    fails_with 2 'device takes one of' fid-score --features dlib-face --device tpu a b
+}
+
+@test "what is no regular file is not replaced by one" { # as root it would be: /dev/null, for one
+    need sg2-convert
+    net=$ROOT/tests/reference/stylegan2-r16.safetensors
+    for name in pipe pipe.png pipe.webp pipe.y4m; do mkfifo $name; done
+    fails_with 1 'write pipe: it is no regular file' sg2-convert --quiet --force --format npz "$net" pipe
+    fails_with 1 'write pipe: it is no regular file' sg2-convert --quiet --force --format safetensors "$net" pipe
+    fails_with 1 'write pipe: it is no regular file' sg2-gen --quiet --network "$net" --seeds 0 --save-w pipe
+    fails_with 1 'write pipe.png: it is no regular file' sg2-gen --quiet --network "$net" --seeds 0-1 --out pipe.png
+    fails_with 1 'write pipe.webp: it is no regular file' sg2-gen --quiet --network "$net" --seeds 0-1 --animate --out pipe.webp
+    fails_with 1 'write pipe.y4m: it is no regular file' sg2-gen --quiet --network "$net" --seeds 0-1 --out pipe.y4m
+    for name in pipe pipe.png pipe.webp pipe.y4m; do [ -p $name ]; done
+}
+
 @test "every program has a manual page that names all its options" {
     command -v mandoc >/dev/null || skip "mandoc is not installed"
     for p in $(programs); do

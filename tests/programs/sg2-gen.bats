@@ -98,6 +98,12 @@ assert (np.asarray(grid)[16:, 32:] == 0).all()
 PY
     fails_with 1 'no room for 5' sg2-gen --quiet --threads 1 --network "$NET" --seeds 0-4 --out small.png --grid 2x2
     [ ! -e small.png ]
+    fails_with 2 '--format and --out one.jpg contradict' sg2-gen --network "$NET" --seeds 0 --format png --out one.jpg
+    fails_with 2 'walk.gif: files end in' sg2-gen --network "$NET" --seeds 0-3 --out walk.gif
+    fails_with 2 'set.tar: a stream goes to' sg2-gen --network "$NET" --seeds 0-3 --out set.tar
+    [ ! -e one.jpg ] && [ ! -e walk.gif ] && [ ! -e set.tar ]
+    gen --seeds 0 --out walk.gif/ # a folder all the same
+    [ -f walk.gif/seed0000.png ]
     # a training's grid is a grid of seeds
     gen --seeds 0-5 --out fakes.png --grid 3x2
     cmp fakes.png "$BATS_FILE_TMPDIR/run/fakes000000.016.png"

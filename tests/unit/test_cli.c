@@ -133,6 +133,8 @@ static void bad_lines(void **state) {
     misuse("--zzzzzz", "no option --zzzzzz");
     misuse("-fz", "no option -z (in \"-fz\")");
     misuse("--flip=yes", "--flip takes no value");
+    misuse("--help=3", "--help takes no value");
+    misuse("--verbose=1", "--verbose takes no value");
     misuse("--no-size 3", "no option --no-size");
     misuse("--no-no-cache", "no option --no-no-cache");
     misuse("--cache", "no option --cache");
