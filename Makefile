@@ -188,6 +188,7 @@ install: all
 		install -m 644 models/*.dat $(DESTDIR)$(PREFIX)/share/facemill/models; fi
 uninstall:
 	rm -f $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/bin/%) $(PROGRAMS:%=$(DESTDIR)$(PREFIX)/share/man/man1/%.1)
+	rm -f $(DESTDIR)$(PREFIX)/lib/facemill-cuda.so
 	rm -rf $(DESTDIR)$(PREFIX)/share/facemill
 
 clean: ; rm -rf build
@@ -203,7 +204,7 @@ help:
 	@echo 'make bundle     programs, plugin and libraries in build/bundle and build/bundle.tar.xz, for a GPU machine of any distribution'
 	@echo 'make deps       install the Debian packages (as root or with sudo)'
 	@echo 'make models     fetch the face models into models/ (MODELS=folder: take them from there)'
-	@echo 'make install    PREFIX=/usr/local DESTDIR='
+	@echo 'make install    PREFIX=/usr/local DESTDIR=; make uninstall with the same takes it away'
 	@echo 'make clean      remove build/'
 	@echo 'switches        SAN=1 sanitizers, WERROR=1, ARCH=native|x86-64-v3, BUILD=folder'
 

@@ -7,6 +7,7 @@
 # from outside the folder but those.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+[ $# -eq 3 ] || { echo "usage: bundle.sh BUILD PLUGIN OUT   (make bundle runs it)" >&2; exit 2; }
 build=$1 plugin=$2 out=$3
 limit=60000000
 say() { echo "bundle: $*" >&2; }

@@ -7,6 +7,7 @@
 set -eu
 photos=${1:-examples/photos} out=${2:-build/demo} kimg=${KIMG:-22}
 here=$(dirname "$0")
+command -v face-align >/dev/null || { echo "demo.sh: the programs are not in PATH; make demo builds them and runs this" >&2; exit 1; }
 mkdir -p "$out"
 : >"$out/times.tsv"
 : >"$out/scores.tsv"

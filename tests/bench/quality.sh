@@ -49,6 +49,7 @@ score() {
         echo "quality.sh: $scores is in the way: no file" >&2
         exit 1
     fi
+    [ -n "$(snapshots "$out")" ] || { echo "quality.sh: $out has no snapshots of ${runs[*]}" >&2; exit 1; }
     while IFS=$'\t' read -r at run network; do
         if [ -f "$scores" ] && awk -F '\t' -v run="$run" -v at="$at" '$1 == run && $2 == at && $3 != "" { found = 1 } END { exit !found }' "$scores"; then
             continue
