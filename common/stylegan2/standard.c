@@ -60,12 +60,14 @@ enum status sg2_plan_standard(struct device *d, struct error *e) {
         int res, batch, classes; /* batch 0: the preset's */
         const char *augment;     /* NULL: none */
         bool projected;          /* pictures are sought with it, too: resolution changes few patterns */
+        int channels;            /* 0: three */
     } standard[] = {
         {"auto", 32, 0, 0, "bgc"},      {"auto", 64, 0, 0, "bgc"},        {"auto", 128, 0, 0, "bgc"},        {"auto", 128, 64, 0, "bgc"},
-        {"auto", 128, 0, 0, NULL, true},    {"auto", 128, 0, 0, "bgcfnc"},    {"auto", 128, 0, 10, "bgc"},       {"auto", 256, 0, 0, "bgc"},
+        {"auto", 128, 0, 0, NULL, true}, {"auto", 128, 0, 0, "bgcfnc"},   {"auto", 128, 0, 10, "bgc"},       {"auto", 256, 0, 0, "bgc"},
         {"auto", 256, 0, 10, "bgcfnc"}, {"auto", 256, 64, 0, "bgc"},      {"auto", 512, 0, 0, "bgc"},        {"auto", 1024, 0, 0, "bgc"},
         {"stylegan2", 128, 0, 0, NULL}, {"stylegan2", 256, 0, 0, "bgc"},  {"stylegan2", 1024, 0, 0, "bgc"},  {"stylegan2", 1024, 8, 0, "bgc"},
-        {"paper256", 256, 0, 0, "bgc"}, {"paper256", 256, 0, 10, "bgc"},  {"paper512", 512, 0, 0, "bgc"},    {"paper1024", 1024, 0, 0, "bgc"}};
+        {"paper256", 256, 0, 0, "bgc"}, {"paper256", 256, 0, 10, "bgc"},  {"paper512", 512, 0, 0, "bgc"},    {"paper1024", 1024, 0, 0, "bgc"},
+        {"auto", 128, 0, 0, "bgc", false, 1}, {"auto", 128, 0, 0, "bgc", false, 4}};
     static const int batches[] = {1, 2, 8, 32};
     enum status st = ST_OK;
     for (size_t i = 0; i < sizeof standard / sizeof *standard; i++)
@@ -76,6 +78,7 @@ enum status sg2_plan_standard(struct device *d, struct error *e) {
             if (standard[i].batch)
                 c.batch = standard[i].batch;
             c.net.c_dim = standard[i].classes;
+            c.net.img_channels = standard[i].channels ? standard[i].channels : 3;
             c.augment = standard[i].augment ? *augment_by_name(standard[i].augment) : (struct augment_config){0};
             c.half = half;
             st = plan_training(d, &c, e);
