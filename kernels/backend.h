@@ -20,8 +20,8 @@
 
 /* A tensor as a kernel sees it: dense, row-major. data is valid only during run, and may be another address at the next. What the
  * engine places is aligned to 256 bytes; a caller's window (an input, or an output that is written straight to one) only to its
- * element size, so a kernel that wants vector loads looks at the address; operands of convolutions are aligned to 16 bytes anywhere. Outputs never overlap inputs, except in `fused`
- * (kernels/fused.h) and where an effect writes in[0]. */
+ * element size, so a kernel that wants vector loads looks at the address; operands of convolutions are aligned to 16 bytes anywhere.
+ * Outputs never overlap inputs, except in `fused` (kernels/fused.h) and where an effect writes in[0]. */
 struct operand {
     void *data;
     enum dtype dtype;

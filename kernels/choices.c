@@ -63,8 +63,8 @@ static bool read_line(char *line, struct choice *x) {
     if (!mark || !end || mark == line || mark - line >= CHOICE_KEY)
         return false;
     *end = 0;
-    if (sscanf(mark, " = %d %d %d %127s%n", &x->method, &x->algo, &x->math, x->plan, &used) != 4 || mark[used] || x->method < 0 || x->method > MOST ||
-        x->algo < 0 || x->algo > MOST || x->math < 0 || x->math > MOST)
+    if (sscanf(mark, " = %d %d %d %127s%n", &x->method, &x->algo, &x->math, x->plan, &used) != 4 || mark[used] || x->method < 0 ||
+        x->method > MOST || x->algo < 0 || x->algo > MOST || x->math < 0 || x->math > MOST)
         return false;
     if (!strcmp(x->plan, "-"))
         x->plan[0] = 0;

@@ -39,8 +39,8 @@ static const struct kernel dry_kernel = {dry_prepare, dry_run, NULL};
 #define ENTRY_EFFECT &dry_kernel
 #define OP(name, inputs, kind, differentiable) ENTRY_##kind,
 static const struct backend dry = {
-    .version = BACKEND_VERSION, .name = "dry", .sums = true, .lanes = MAX_LANES, .description = dry_description, .alloc = dry_alloc, .free = dry_free,
-    .available = dry_available, .write = dry_write,
+    .version = BACKEND_VERSION, .name = "dry", .sums = true, .lanes = MAX_LANES,
+    .description = dry_description, .alloc = dry_alloc, .free = dry_free, .available = dry_available, .write = dry_write,
     .read = dry_read, .copy = dry_copy, .sync = dry_sync, .close = free, .kernels = {
 #include "common/engine/ops.def"
     }};
