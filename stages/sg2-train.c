@@ -286,6 +286,7 @@ static void start_state(struct training *t) {
         if (differ)
             cli_warn("the store is not the one this training began with (%s)", differ);
         cli_info("%s: continues at %.2f kimg", o.out, kimg(t));
+        run_prune_snapshots(t->run, (int)o.keep); /* it may have been killed before it did that */
         free(differ);
         free(data);
         free(path);
