@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <zlib.h>
 
 #include "common/image/image_internal.h"
 
@@ -137,7 +138,9 @@ static bool write_png(struct writer *w, const struct image *im) {
     static const int types[] = {[1] = PNG_COLOR_TYPE_GRAY, [3] = PNG_COLOR_TYPE_RGB, [4] = PNG_COLOR_TYPE_RGB_ALPHA};
     png_set_user_limits(w->png, IMAGE_MAX_SIDE, IMAGE_MAX_SIDE);
     png_set_write_fn(w->png, w, on_write, on_flush);
-    png_set_compression_level(w->png, 6);
+    /* Of photographs, what the filters leave has next to no repetitions: runs and Huffman codes are a fifth of level 6's time for
+     * 2.4 % more bytes (8 x 8 generated faces: 0.059 s and 1.82 MB instead of 0.306 and 1.78). */
+    png_set_compression_strategy(w->png, Z_RLE);
     png_set_IHDR(w->png, w->info, (png_uint_32)im->width, (png_uint_32)im->height, 8, types[im->channels], PNG_INTERLACE_NONE,
                  PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
     png_write_info(w->png, w->info);
