@@ -27,7 +27,7 @@ static const char *const pipe_name[] = {"blit", "geom", "color", "filter", "nois
 
 static struct {
     const char *data, *out, *resume, *grid;
-    long size, batch, channel_max, map_depth, mbstd, z_dim, w_dim, r1_interval, pl_interval, epochs, snap, keep, freezed, seed, threads;
+    long size, subset, batch, channel_max, map_depth, mbstd, z_dim, w_dim, r1_interval, pl_interval, epochs, snap, keep, freezed, seed, threads;
     double gamma, glr, dlr, fmaps, ema_kimg, ema_rampup, pl_weight, mix, p, target, ada_kimg, kimg, tick, checkpoint;
     int cfg, noise, aug, pipe, pictures, device;
     bool cond, mirror, full, fp32, no_graph, dry_run, plan, profile;
@@ -41,6 +41,7 @@ static const struct cli_option options[] = {
     {'d', "data", "STORE", CLI_STRING, &o.data, 0, 0, "store of square pictures (pack-lmdb makes it)"},
     {'o', "out", "DIR", CLI_STRING, &o.out, 0, 0, "run folder; one with a checkpoint is continued exactly"},
     {0, "size", "N", CLI_INT, &o.size, 8, 1024, "which size of the store; default the largest"},
+    {0, "subset", "N", CLI_INT, &o.subset, 0, 4294967295.0, "train on N pictures of the store, drawn with --seed; 0 = all"},
     {0, "cond", NULL, CLI_FLAG, &o.cond, 0, 0, "conditional on the store's class labels"},
     {0, "mirror", NULL, CLI_FLAG, &o.mirror, 0, 0, "show pictures flipped half of the time"},
     {0, "resume", "FILE|DIR", CLI_STRING, &o.resume, 0, 0, "start from the networks of a checkpoint, network or run; auto = only continue"},
@@ -124,6 +125,10 @@ static void choose_size(struct training *t) {
     const struct store_meta *m = store_get_meta(t->store);
     if (m->length < 1)
         cli_die("%s: the store is empty", o.data);
+    if (o.subset > m->length)
+        cli_die("%s: --subset %ld of %lld pictures", o.data, o.subset, (long long)m->length);
+    if (o.subset)
+        loader_subset(t->store, o.subset, (uint64_t)o.seed);
     t->size = 0;
     if (o.size != LONG_MIN)
         while (t->size < m->n_sizes && m->height[t->size] != o.size)

@@ -18,6 +18,7 @@
 #define SLOTS 4
 #define USE_SHUFFLE 0x53485546u /* "SHUF": the `use` of Philox for permutations */
 #define MAX_THREADS 8
+#define SUBSET_EPOCH (UINT64_MAX - 1) /* the permutation that picks a subset: none that training or its grids use */
 
 struct slot {
     uint8_t *pixels; /* [batch,height,width,channels] */
@@ -65,6 +66,20 @@ void loader_permutation(uint64_t seed, uint64_t epoch, uint32_t *order, int64_t 
         order[i] = order[j];
         order[j] = t;
     }
+}
+
+static int ascending(const void *a, const void *b) {
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    return (x > y) - (x < y);
+}
+
+void loader_subset(struct store *s, int64_t n, uint64_t seed) {
+    int64_t length = store_get_meta(s)->length;
+    uint32_t *order = xmalloc((size_t)length * sizeof *order);
+    loader_permutation(seed, SUBSET_EPOCH, order, length);
+    qsort(order, (size_t)n, sizeof *order, ascending);
+    store_keep(s, order, n);
+    free(order);
 }
 
 static enum status class_of(struct store *s, int64_t index, int *label, struct error *e) {

@@ -43,6 +43,9 @@ int64_t loader_position(const struct loader *l); /* pictures handed out so far *
 /* Samples of each class: counts has meta.label_dim elements. ST_FAIL names a sample without a usable label. */
 enum status loader_count_labels(struct store *s, int64_t *counts, struct error *e);
 
+/* Leaves a store n of its samples, drawn with the seed, in the order of the store; n is at most its length, which is at most 2^32 - 1. */
+void loader_subset(struct store *s, int64_t n, uint64_t seed);
+
 /* The permutation of 0 .. n-1 that epoch `epoch` uses. */
 void loader_permutation(uint64_t seed, uint64_t epoch, uint32_t *order, int64_t n);
 

@@ -25,6 +25,7 @@ struct store {
     struct store_meta meta;
     int key_size[STORE_MAX_SIZES];
     cJSON *json;
+    uint32_t *kept; /* [length] samples of the file, after store_keep; NULL: all, as they are */
 };
 
 /* ---- keys and small values ---- */
@@ -183,6 +184,7 @@ void store_close(struct store *s) {
     if (s->env)
         mdb_env_close(s->env);
     cJSON_Delete(s->json);
+    free(s->kept);
     store_free_place(&s->place);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -357,13 +359,24 @@ static int get(struct store *s, MDB_val key, MDB_val *value) {
     return rc;
 }
 
+void store_keep(struct store *s, const uint32_t *order, int64_t n) {
+    free(s->kept);
+    s->kept = xmalloc((size_t)n * sizeof *s->kept);
+    memcpy(s->kept, order, (size_t)n * sizeof *s->kept);
+    s->meta.length = n;
+}
+
+static int64_t in_file(const struct store *s, int64_t index) {
+    return s->kept && index >= 0 && index < s->meta.length ? s->kept[index] : index;
+}
+
 enum status store_picture(struct store *s, int size, int64_t index, const void **data, size_t *bytes, struct error *e) {
     char room[STORE_KEY_ROOM];
     if (size < 0 || size >= s->meta.n_sizes || index < 0 || index >= s->meta.length)
         return st_bad(e, "picture %lld of size %d: the store has %lld of %d sizes", (long long)index, size,
                       (long long)s->meta.length, s->meta.n_sizes);
     MDB_val value;
-    int rc = get(s, store_picture_key(room, s->key_size[size], index), &value);
+    int rc = get(s, store_picture_key(room, s->key_size[size], in_file(s, index)), &value);
     if (rc)
         return st_bad(e, "record %s: %s", room, rc == MDB_NOTFOUND ? "missing" : mdb_strerror(rc));
     *data = value.mv_data;
@@ -385,7 +398,7 @@ enum status store_decode(struct store *s, int size, int64_t index, struct image 
     if (st == ST_OK)
         st = image_decode(data, bytes, s->meta.channels, im, e);
     if (st != ST_OK)
-        return st_prefix(st, e, "record %d-%05lld", s->key_size[size], (long long)index);
+        return st_prefix(st, e, "record %d-%05lld", s->key_size[size], (long long)in_file(s, index));
     return ST_OK;
 }
 
@@ -393,7 +406,7 @@ enum status store_label(struct store *s, int64_t index, int *label, struct error
     char room[STORE_KEY_ROOM];
     MDB_val value;
     int64_t n;
-    int rc = get(s, store_text_key(room, "label", index), &value);
+    int rc = get(s, store_text_key(room, "label", in_file(s, index)), &value);
     if (rc)
         return st_bad(e, "record %s: %s", room, rc == MDB_NOTFOUND ? "sample has no label" : mdb_strerror(rc));
     if (!store_parse_decimal(&value, STORE_MAX_LABEL - 1, &n))
@@ -405,7 +418,7 @@ enum status store_label(struct store *s, int64_t index, int *label, struct error
 void store_text(struct store *s, const char *prefix, int64_t index, const char **text, size_t *bytes) {
     char room[STORE_KEY_ROOM];
     MDB_val value;
-    bool found = !get(s, store_text_key(room, prefix, index), &value);
+    bool found = !get(s, store_text_key(room, prefix, in_file(s, index)), &value);
     *text = found ? value.mv_data : NULL;
     *bytes = found ? value.mv_size : 0;
 }

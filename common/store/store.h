@@ -58,6 +58,9 @@ enum status store_decode(struct store *s, int size, int64_t index, struct image 
 enum status store_label(struct store *s, int64_t index, int *label, struct error *e); /* class number; ST_BAD when none */
 /* Sample key and JSON text (pointers into the map, NOT NUL-terminated); missing gives NULL and 0. */
 void store_text(struct store *s, const char *prefix, int64_t index, const char **text, size_t *bytes);
+/* From now on the store is these n of its samples, in this order: lengths and indices of all functions above count them alone (messages
+ * name records as they are in the file). Once, before anything is read by other threads. What follows below is that of the whole. */
+void store_keep(struct store *s, const uint32_t *order, int64_t n);
 /* The whole of meta, owned by the store; NULL for a foreign store. */
 const cJSON *store_meta_json(const struct store *s);
 /* The size of the data file and its path, owned by the store. */

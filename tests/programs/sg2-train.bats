@@ -199,6 +199,20 @@ PY
     fails_with 1 'no class labels' sg2-train --data "$BATS_FILE_TMPDIR/faces" --out x "${tiny[@]}" --cond
 }
 
+@test "--subset: a run on some of the pictures, continued on them" {
+    train whole --kimg 0.048 --subset 12
+    grep -q '"length":.*12' whole/config.json
+    train part --kimg 0.024 --subset 12
+    train part --kimg 0.048 --subset 12
+    cmp whole/checkpoint.safetensors part/checkpoint.safetensors
+    train all --kimg 0.048
+    ! cmp whole/reals.png all/reals.png
+    train none --kimg 0.048 --subset 0
+    same_run all none
+    sg2-train --data "$BATS_FILE_TMPDIR/faces" "${tiny[@]}" --subset 12 --epochs 3 --dry-run | grep -q '"images":.*36,'
+    refuses 1 'subset 49 of 48 pictures' x --subset 49
+}
+
 @test "disk full: one line, the old checkpoint stays" {
     train run --kimg 0.1
     cp run/checkpoint.safetensors old

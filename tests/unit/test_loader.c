@@ -165,6 +165,58 @@ static void class_labels(void **state) {
     levels((struct loader_options){.batch = 10, .seed = 1, .labels = true, .threads = 2, .cache = -1}, 4, out);
 }
 
+/* N samples drawn with the seed, in the store's order, with their own pictures and labels; every pass shows each once. */
+static void subset(void **state) {
+    (void)state;
+    struct error e;
+    bool other = false;
+    int first[7];
+    for (uint64_t seed = 0; seed < 3; seed++) {
+        struct store *s;
+        struct loader *l;
+        int64_t counts[4], all = 0;
+        bool seen[N] = {0};
+        assert_int_equal(store_open(&s, good, &e), ST_OK);
+        loader_subset(s, 7, seed);
+        assert_int_equal(store_get_meta(s)->length, 7);
+        for (int i = 0, last = -1; i < 7; i++) {
+            struct image im;
+            int label;
+            assert_int_equal(store_decode(s, 1, i, &im, &e), ST_OK);
+            assert_int_equal(store_label(s, i, &label, &e), ST_OK);
+            assert_true(im.data[0] > last && im.data[0] < N);
+            assert_int_equal(label, im.data[0] % 4);
+            last = im.data[0];
+            seen[last] = true;
+            other |= seed && first[i] != last;
+            first[i] = last;
+            image_free(&im);
+        }
+        struct image none;
+        assert_int_equal(store_decode(s, 1, 7, &none, &e), ST_BAD);
+        assert_int_equal(loader_count_labels(s, counts, &e), ST_OK);
+        for (int k = 0; k < 4; k++)
+            all += counts[k];
+        assert_int_equal(all, 7);
+        assert_int_equal(loader_open(&l, s, &(struct loader_options){.size = 1, .batch = 7, .labels = true}, &e), ST_OK);
+        for (int pass = 0; pass < 2; pass++) {
+            const uint8_t *pixels;
+            const int *labels;
+            bool shown[N] = {0};
+            assert_int_equal(loader_next(l, &pixels, &labels, &e), ST_OK);
+            for (int i = 0; i < 7; i++) {
+                int level = pixels[i * SIDE * SIDE * 3];
+                assert_true(seen[level] && !shown[level]);
+                assert_int_equal(labels[i], level % 4);
+                shown[level] = true;
+            }
+        }
+        loader_close(l);
+        store_close(s);
+    }
+    assert_true(other);
+}
+
 static void failures(void **state) {
     (void)state;
     struct error e;
@@ -192,7 +244,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(permutations), cmocka_unit_test(each_epoch_has_every_picture_once),
         cmocka_unit_test(position_is_the_whole_state), cmocka_unit_test(held_pictures_come_once),
-        cmocka_unit_test(class_labels), cmocka_unit_test(failures)};
+        cmocka_unit_test(class_labels), cmocka_unit_test(subset), cmocka_unit_test(failures)};
     if (!mkdtemp(folder))
         return 1;
     good = xasprintf("%s/good.lmdb", folder);
