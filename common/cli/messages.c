@@ -117,7 +117,7 @@ int cli_finish(int code) {
     cli__redraw(NULL);
     bool failed = ferror(stdout);
     errno = 0;
-    if (fclose(stdout) && errno != EBADF) /* EBADF: started with stdout closed and nothing was written */
+    if (fclose(stdout)) /* one that was closed before is no failure as long as nothing was written: see cli_start */
         failed = true;
     if (failed) {
         cli_error("write to stdout: %s", errno ? strerror(errno) : "failed");

@@ -4,11 +4,14 @@
  * record of settings; the grammar is GNU's without abbreviated long names (a new option must not change what an old script
  * means).
  */
+#include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cjson/cJSON.h>
 
@@ -250,7 +253,16 @@ static int parse_short(char **argv, int left) {
     return 1;
 }
 
+/* A program started with 0, 1 or 2 closed ("prog >&-") must not give that number to a file of its own: messages would be written into a
+ * store. The number goes to /dev/null opened the wrong way round, so that reading and writing fail as they would have. */
+static void occupy_standard_files(void) {
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd ? O_RDONLY : O_WRONLY) != fd)
+            exit(EXIT_FAILED); /* nobody could be told */
+}
+
 int cli_start(const struct cli_program *program, int argc, char **argv) {
+    occupy_standard_files();
     signal(SIGPIPE, SIG_DFL);
     cli__program = program;
     int n = table_size(program->options);

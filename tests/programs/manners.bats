@@ -41,6 +41,27 @@ programs() { basename -s .c "$ROOT"/stages/*.c; }
     done
 }
 
+@test "closed standard files are not given to other files, and what should have gone there is missed" {
+    for p in $(programs); do
+        status=0
+        "$p" --help 2>err.txt >&- || status=$?
+        [ "$status" -eq 1 ]
+        grep -q "^$p: write to stdout: Bad file descriptor$" err.txt
+    done
+    need pack-lmdb
+    samples 3 16 16 | pack-lmdb --quiet s.lmdb
+    pack-lmdb check s.lmdb >&-
+    status=0
+    pack-lmdb ls s.lmdb 2>err.txt >&- || status=$?
+    [ "$status" -eq 1 ]
+    pack-lmdb --force copy.lmdb s.lmdb <&- >&- 2>&-
+    pack-lmdb check copy.lmdb
+    status=0
+    pack-lmdb none.lmdb - 2>err.txt <&- || status=$?
+    [ "$status" -eq 1 ]
+    grep -q '^pack-lmdb: .*Bad file descriptor' err.txt
+}
+
 @test "a device that there is not is misuse" {
     fails_with 2 'device takes one of auto.cpu.cuda, not "tpu"' sg2-gen --network net --seeds 0 --device tpu
     fails_with 2 'device takes one of' sg2-train --data store --out run --device tpu
