@@ -20,9 +20,5 @@ void cli__print_version(FILE *out);
 
 /* The defaults as they stood before parsing: one text an option of the table, NULL for headings and empty strings. */
 extern char **cli__defaults;
-/* Text of the value an option holds now; caller frees; NULL when it has none. */
-char *cli__value_text(const struct cli_option *o);
-/* Copies choice i of "a|b|c" into out; false when there is no such choice. */
-bool cli__choice(const char *list, int i, char *out, size_t room);
 
 #endif

@@ -33,7 +33,8 @@ static int table_size(const struct cli_option *options) {
     return n;
 }
 
-bool cli__choice(const char *list, int i, char *out, size_t room) {
+/* Copies choice i of "a|b|c" into out; false when there is no such choice. */
+static bool choice_text(const char *list, int i, char *out, size_t room) {
     for (const char *p = list;; p++) {
         size_t n = strcspn(p, "|,");
         if (i-- == 0) {
@@ -55,14 +56,15 @@ static const char *number_text(double v, char out[32]) {
     return out;
 }
 
-char *cli__value_text(const struct cli_option *o) {
+/* Text of the value an option holds now; caller frees; NULL when it has none. */
+static char *value_text(const struct cli_option *o) {
     char text[256];
     switch (o->type) {
     case CLI_FLAG: return xstrdup(*(bool *)o->value ? "on" : "off");
     case CLI_INT: return *(long *)o->value == LONG_MIN ? NULL : xasprintf("%ld", *(long *)o->value);
     case CLI_FLOAT: return isnan(*(double *)o->value) ? NULL : xstrdup(number_text(*(double *)o->value, text));
     case CLI_STRING: return *(const char **)o->value ? xstrdup(*(const char **)o->value) : NULL;
-    case CLI_CHOICE: return cli__choice(o->arg, *(int *)o->value, text, sizeof text) ? xstrdup(text) : NULL;
+    case CLI_CHOICE: return choice_text(o->arg, *(int *)o->value, text, sizeof text) ? xstrdup(text) : NULL;
     case CLI_HEADING: return NULL;
     }
     return NULL;
@@ -94,9 +96,9 @@ static void set_value(const struct cli_option *o, const char *text) {
         break;
     case CLI_CHOICE: {
         int i = 0;
-        while (cli__choice(o->arg, i, choice, sizeof choice) && strcmp(choice, text))
+        while (choice_text(o->arg, i, choice, sizeof choice) && strcmp(choice, text))
             i++;
-        if (!cli__choice(o->arg, i, choice, sizeof choice))
+        if (!choice_text(o->arg, i, choice, sizeof choice))
             cli_usage("%s takes one of %s, not \"%s\"", option_name(o, name), o->arg, text);
         *(int *)o->value = i;
         break;
@@ -271,7 +273,7 @@ int cli_start(const struct cli_program *program, int argc, char **argv) {
     if (!cli__defaults) { /* kept for the life of the process: --help shows them */
         cli__defaults = xcalloc((size_t)n + 1, sizeof *cli__defaults);
         for (int i = 0; i < n; i++)
-            cli__defaults[i] = cli__value_text(&program->options[i]);
+            cli__defaults[i] = value_text(&program->options[i]);
     }
     static char **operands, **words; /* static: --help and misuse leave by exit(), and nothing is lost then */
     operands = xcalloc((size_t)argc + 1, sizeof *operands);
@@ -327,7 +329,7 @@ char *cli_settings_json(void) {
         case CLI_FLAG: cJSON_AddBoolToObject(object, name, *(bool *)o->value); break;
         case CLI_INT:
         case CLI_FLOAT: /* raw: the exact digits, also beyond what cJSON would print */
-            text = cli__value_text(o);
+            text = value_text(o);
             if (text)
                 cJSON_AddRawToObject(object, name, text);
             else
@@ -335,7 +337,7 @@ char *cli_settings_json(void) {
             break;
         case CLI_STRING:
         case CLI_CHOICE:
-            text = cli__value_text(o);
+            text = value_text(o);
             if (text)
                 cJSON_AddStringToObject(object, name, text);
             else

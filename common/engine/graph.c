@@ -94,21 +94,6 @@ int64_t tensor_count(const tensor *t) {
     return n;
 }
 
-void graph_print(const struct graph *g, FILE *out) {
-    fprintf(out, "graph %s: %d nodes\n", g->name, g->n);
-    for (int i = 0; i < g->n; i++) {
-        const tensor *t = g->node[i];
-        fprintf(out, "%5d %-18s %-28s", i, op_name(t->op), shape_text(t));
-        for (int k = 0; k < t->nin; k++)
-            fprintf(out, " %d", t->in[k]->id);
-        if (t->constant)
-            fputs("  constant", out);
-        if (t->name)
-            fprintf(out, "  %s", t->name);
-        fputc('\n', out);
-    }
-}
-
 /* A node of the given shape; the caller sets attributes. Constant when all inputs are (inputs themselves are marked later). */
 static tensor *node(struct graph *g, enum op op, enum dtype dtype, int ndim, const int64_t *dim, int nin, tensor *const *in) {
     GRAPH_CHECK(ndim >= 1 && ndim <= MAX_DIM, "%s: %d dimensions; a tensor has 1 to %d", op_name(op), ndim, MAX_DIM);

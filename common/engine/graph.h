@@ -29,7 +29,6 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "common/base/dtype.h"
 #include "common/engine/device.h"
@@ -77,7 +76,6 @@ struct graph *graph_create(const char *name);
 void graph_free(struct graph *g);
 void graph_name(tensor *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int64_t tensor_count(const tensor *t);
-void graph_print(const struct graph *g, FILE *out); /* one line a node */
 
 /* ---- leaves ---- */
 /* A window on a buffer: `ndim` dimensions follow as int. offset in bytes, a multiple of the element size (of 256 for whole

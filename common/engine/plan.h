@@ -82,14 +82,6 @@ enum status program_create_with(struct program **p, struct graph *g, struct devi
 void plan_print(const struct plan *p, FILE *out);
 
 /* ---- what may run side by side (plan_lanes.c) ---- */
-/* Unit u runs after the units on[first[u]] .. on[first[u + 1] - 1], all before it: those that wrote what it reads or writes, and those
- * that read what it writes, as long as no unit between them wrote it. Constant units have none. */
-struct hazards {
-    int *first, *on, n, room;
-};
-struct hazards plan_hazards(const struct plan *p);
-void hazards_free(struct hazards *h);
-
 /* Units are queued in this order, each in its lane after the waits; then, unless it is 0, its mark is made. Mark 0 is the beginning of a
  * run. */
 struct lane_step {

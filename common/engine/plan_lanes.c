@@ -19,6 +19,12 @@
 #define MOST_WORKSPACE (256LL << 20)  /* each lane has its own: what needs more stays in lane 0 */
 
 /* ---- hazards ---- */
+
+/* Unit u runs after the units on[first[u]] .. on[first[u + 1] - 1], all before it: those that wrote what it reads or writes, and those
+ * that read what it writes, as long as no unit between them wrote it. Constant units have none. */
+struct hazards {
+    int *first, *on, n, room;
+};
 struct access {
     const void *base; /* NULL: the arena */
     int64_t from, to;
@@ -111,7 +117,7 @@ static void add_hazard(struct hazards *h, int *seen, int u, int on) {
     h->on[h->n++] = on;
 }
 
-struct hazards plan_hazards(const struct plan *p) {
+static struct hazards find_hazards(const struct plan *p) {
     struct hazards h = {.first = xcalloc((size_t)p->n_unit + 1, sizeof *h.first)};
     struct accesses a = accesses_of(p);
     struct reader_list readers = {0};
@@ -148,7 +154,7 @@ struct hazards plan_hazards(const struct plan *p) {
     return h;
 }
 
-void hazards_free(struct hazards *h) {
+static void hazards_free(struct hazards *h) {
     free(h->first);
     free(h->on);
 }
@@ -299,7 +305,7 @@ static void choose_waits(const struct plan *p, const struct hazards *h, struct l
 struct lanes plan_lanes(const struct plan *p, const struct plan_options *o) {
     struct lanes l = {.n = o && o->lanes > 1 ? o->lanes : 1, .step = xcalloc((size_t)p->n_unit + 1, sizeof *l.step),
                       .order = xcalloc((size_t)p->n_unit + 1, sizeof *l.order)};
-    struct hazards h = plan_hazards(p);
+    struct hazards h = find_hazards(p);
     choose_lanes(p, &h, o ? o->min_slack : 0, &l);
     choose_order(p, &h, &l);
     choose_waits(p, &h, &l);

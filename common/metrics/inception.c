@@ -344,10 +344,6 @@ const char *inception_hash(const struct inception *net) {
     return net->hash;
 }
 
-int inception_batch(const struct inception *net) {
-    return net->batch;
-}
-
 struct program_info inception_info(const struct inception *net) {
     return program_get_info(net->program);
 }

@@ -45,7 +45,6 @@ struct inception_options {
 enum status inception_open(struct inception **net, const char *path, struct device *d, const struct inception_options *o, struct error *e);
 void inception_close(struct inception *net); /* NULL is fine */
 const char *inception_hash(const struct inception *net); /* SHA-256 of the weight file, hex; owned by net */
-int inception_batch(const struct inception *net);
 struct program_info inception_info(const struct inception *net);
 void inception_profile(struct inception *net, FILE *out);
 

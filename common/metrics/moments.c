@@ -51,10 +51,6 @@ int64_t moments_count(const struct moments *m) {
     return m->n;
 }
 
-int moments_dim(const struct moments *m) {
-    return m->dim;
-}
-
 static void flush(struct moments *m) {
     if (m->filled == 0)
         return;

@@ -23,7 +23,6 @@ void moments_free(struct moments *m); /* NULL is fine */
 void moments_reset(struct moments *m); /* as created */
 void moments_add(struct moments *m, const float *rows, int64_t n); /* [n, dim] */
 int64_t moments_count(const struct moments *m);
-int moments_dim(const struct moments *m);
 
 /* mu [dim], sigma [dim, dim] symmetric. The divisor is n - 1, or n when `biased`. Needs one vector, or two when not biased (asserted).
  * More vectors may be added afterwards. */

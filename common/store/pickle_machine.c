@@ -473,10 +473,6 @@ int pickle_storage_count(const struct pickle *p) {
     return p->n_storages;
 }
 
-struct pickle_storage *pickle_storage_at(struct pickle *p, int i) {
-    return p->storages[i];
-}
-
 struct pickle_storage *pickle_storage_of(struct pickle *p, const struct torch_value *v) {
     return v->type == PICKLE_STORAGE ? p->storages[v->integer] : NULL;
 }

@@ -40,7 +40,6 @@ enum status pickle_run(struct pickle *p, const uint8_t *bytes, uint64_t size, co
 uint64_t pickle_consumed(const struct pickle *p); /* bytes the last run read */
 
 int pickle_storage_count(const struct pickle *p);
-struct pickle_storage *pickle_storage_at(struct pickle *p, int i);
 struct pickle_storage *pickle_find_storage(struct pickle *p, const char *key); /* NULL when absent */
 struct pickle_storage *pickle_storage_of(struct pickle *p, const struct torch_value *v); /* NULL when v is no bare storage */
 int pickle_tensor_count(const struct pickle *p);

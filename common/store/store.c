@@ -350,7 +350,6 @@ enum status store_load_meta(MDB_txn *txn, MDB_dbi dbi, struct store_meta *m, int
 const struct store_meta *store_get_meta(const struct store *s) { return &s->meta; }
 const cJSON *store_meta_json(const struct store *s) { return s->json; }
 uint64_t store_bytes(const struct store *s) { return s->file_bytes; }
-const char *store_file(const struct store *s) { return s->place.file; }
 
 static int get(struct store *s, MDB_val key, MDB_val *value) {
     pthread_mutex_lock(&s->lock);

@@ -63,9 +63,7 @@ void store_text(struct store *s, const char *prefix, int64_t index, const char *
 void store_keep(struct store *s, const uint32_t *order, int64_t n);
 /* The whole of meta, owned by the store; NULL for a foreign store. */
 const cJSON *store_meta_json(const struct store *s);
-/* The size of the data file and its path, owned by the store. */
-uint64_t store_bytes(const struct store *s);
-const char *store_file(const struct store *s);
+uint64_t store_bytes(const struct store *s); /* of the data file */
 /* Calls visit(index, sha256, data) for every "hash-HEX" record, in the order of the digests. */
 void store_each_hash(struct store *s, void (*visit)(int64_t index, const uint8_t digest[32], void *data), void *data);
 
