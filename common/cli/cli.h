@@ -124,12 +124,13 @@ long cli_processors(void); /* processors this process may use, from its affinity
 struct cli_rejects {
     FILE *file;        /* --rejects FILE, or NULL */
     int64_t in, out, rejected;
+    int64_t expected;  /* of rejected: not counted against max_reject, such as duplicates that were to be left out */
 };
 /* path NULL: rejects are only counted and warned about. Exits 1 when the file cannot be made. */
 void cli_rejects_open(struct cli_rejects *r, const char *path);
 /* Adds a JSON line {"source":...,"reason":...} and prints "prog: source: reason". Thread-safe. */
 void cli_reject(struct cli_rejects *r, const char *source, const char *reason);
-/* Closes the file, prints "in N, out N, rejected N" unless quiet; returns EXIT_REJECTED when rejected > max_reject (a count
+/* Closes the file, prints "in N, out N, rejected N" unless quiet; returns EXIT_REJECTED when rejected - expected > max_reject (a count
  * when >= 1 or 0, a share of `in` when between 0 and 1), EXIT_FAILED on a write error, else EXIT_OK. */
 int cli_rejects_close(struct cli_rejects *r, double max_reject);
 

@@ -39,8 +39,10 @@ void cli_reject(struct cli_rejects *r, const char *source, const char *reason) {
 
 int cli_rejects_close(struct cli_rejects *r, double max_reject) {
     int code = EXIT_OK;
-    bool share = max_reject > 0 && max_reject < 1;
-    if ((double)r->rejected > (share ? max_reject * (double)r->in : max_reject))
+    double bad = (double)(r->rejected - r->expected);
+    if (max_reject > 0 && max_reject < 1 && r->in) /* a quotient: 29 of 100 are 0.29 to the bit, and 0.29 * 100 is less than 29 */
+        bad /= (double)r->in;
+    if (bad > max_reject)
         code = EXIT_REJECTED;
     cli_info("in %lld, out %lld, rejected %lld", (long long)r->in, (long long)r->out, (long long)r->rejected);
     if (r->file) {

@@ -253,6 +253,15 @@ static void count_rejects(const void *path) {
     if (cli_rejects_close(&again, 2) != EXIT_OK || cli_rejects_close(&again, 0.2) != EXIT_OK ||
         cli_rejects_close(&again, 1) != EXIT_REJECTED || cli_rejects_close(&again, 0.19) != EXIT_REJECTED)
         _exit(98);
+    again.in = 100, again.rejected = 29; /* a share that is no double */
+    if (cli_rejects_close(&again, 0.29) != EXIT_OK || cli_rejects_close(&again, 0.28) != EXIT_REJECTED)
+        _exit(97);
+    again.expected = 28;
+    if (cli_rejects_close(&again, 1) != EXIT_OK || cli_rejects_close(&again, 0) != EXIT_REJECTED || cli_rejects_close(&again, 0.01) != EXIT_OK)
+        _exit(96);
+    again = (struct cli_rejects){.rejected = 1}; /* a folder that could not be read */
+    if (cli_rejects_close(&again, 0.5) != EXIT_REJECTED)
+        _exit(95);
     cli_quiet = false;
     _exit(cli_rejects_close(&r, 0));
 }
