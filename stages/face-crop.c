@@ -167,7 +167,7 @@ static enum status sharpness_filter(const cJSON *json, const struct image *im, c
 static enum status add_result(const struct sample *in, struct sample_list *out, const char *ending, const struct window *w,
                               const struct image *im, const double scale[2], const double shift[2], bool mirrored,
                               struct error *e) {
-    static const char *const modes[] = {"center", "wide", "face"}, *const filters[] = {"lanczos", "bicubic", "bilinear", "box"};
+    static const char *const modes[] = {"center", "wide", "face"};
     struct sample *s = mapper_add(out, in, ending);
     face_json_transform(sample_json(s), scale, shift, mirrored ? im->width : 0);
     cJSON *step = cJSON_CreateObject(), *window = cJSON_AddArrayToObject(step, "window");
@@ -177,7 +177,7 @@ static enum status add_result(const struct sample *in, struct sample_list *out, 
     cJSON_AddStringToObject(step, "mode", modes[o.mode]);
     cJSON_AddNumberToObject(step, "width", im->width);
     cJSON_AddNumberToObject(step, "height", im->height);
-    cJSON_AddStringToObject(step, "filter", filters[o.filter]);
+    cJSON_AddStringToObject(step, "filter", image_filter_name((enum image_filter)o.filter));
     cJSON_AddBoolToObject(step, "flip", mirrored);
     sample_add_step(s, "face-crop", step);
     return sample_set_picture(s, im, formats[o.format], (int)o.quality, e);

@@ -1,7 +1,6 @@
 /* pack-lmdb.c - pictures into an LMDB store that the common StyleGAN2 loaders read, and what one does with such stores:
  * merge, check, unpack, ls. The work is done in common/store; here are options, messages and exit codes.
  */
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -63,12 +62,11 @@ static const struct cli_program program = {
 struct run {
     struct cli_rejects rejects;
     struct cli_progress progress;
-    int64_t duplicates;
 };
 
 static void on_reject(const char *source, const char *reason, bool duplicate, void *data) {
     struct run *r = data;
-    r->duplicates += duplicate;
+    r->rejects.expected += duplicate; /* it was asked to be left out */
     cli_reject(&r->rejects, source, reason);
 }
 
@@ -88,15 +86,9 @@ static cJSON *provenance(char **inputs, int n) {
     return entry;
 }
 
-/* An option of the interrupted run, which holds for the resumed one too; giving another value is a mistake. */
-static const cJSON *earlier(const struct store_writer *w, const char *name) {
-    const cJSON *list = cJSON_GetObjectItemCaseSensitive(store_writer_json(w), "provenance");
-    const cJSON *last = cJSON_GetArrayItem(list, cJSON_GetArraySize(list) - 1);
-    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(last, "options"), name);
-}
-
+/* Options of the interrupted run hold for the resumed one too; giving another value is a mistake. */
 static const char *resumed_labels(const struct store_writer *w) {
-    const cJSON *labels = earlier(w, "labels");
+    const cJSON *labels = store_writer_last_option(w, "labels");
     const char *before = cJSON_IsString(labels) ? labels->valuestring : o.labels;
     if (cli_given("labels") && strcmp(before, o.labels))
         cli_die("%s: the interrupted run had --labels %s, not %s", "--resume", before, o.labels);
@@ -104,49 +96,14 @@ static const char *resumed_labels(const struct store_writer *w) {
 }
 
 static bool resumed_dedupe(const struct store_writer *w) {
-    bool before = cJSON_IsTrue(earlier(w, "dedupe"));
+    bool before = cJSON_IsTrue(store_writer_last_option(w, "dedupe"));
     if (cli_given("dedupe") && before != o.dedupe)
         cli_die("--resume: the interrupted run was %s --dedupe", before ? "with" : "without");
     return before;
 }
 
-static const char *choice(const char *list, int i, char out[16]) {
-    while (i-- > 0)
-        list = strchr(list, '|') + 1;
-    snprintf(out, 16, "%.*s", (int)strcspn(list, "|"), list);
-    return out;
-}
-
-static void load_names(const struct store_writer *w, struct label_names *names) {
-    const cJSON *item;
-    cJSON_ArrayForEach(item, cJSON_GetObjectItemCaseSensitive(store_writer_json(w), "classes")) {
-        if (cJSON_IsString(item))
-            label_names_number(names, item->valuestring);
-    }
-}
-
-static int pack(const char *path, char **inputs, int n) {
-    static char *standard_input[] = {"-"};
-    struct error e;
-    struct run run = {0};
-    char filter[16], crop[16];
-    cli_takes("packing", " size filter crop codec quality channels labels dedupe append resume force limit jobs rejects "
-                              "max-reject quiet ");
-    if (o.append + o.resume + o.force > 1)
-        cli_usage("--append, --resume and --force exclude each other");
-    if (!n) {
-        inputs = standard_input;
-        n = 1;
-    }
-    struct pack_options p = {.path = path, .jobs = (int)o.jobs, .limit = o.limit, .dedupe = o.dedupe, .replace = o.force};
-    p.recipe = (struct recipe){.filter = (enum image_filter)o.filter, .crop = (enum record_crop)o.crop};
-    struct store_format *f = &p.recipe.format;
-    *f = (struct store_format){.channels = channel_counts[o.channels], .codec = codecs[o.codec], .quality = (int)o.quality,
-                               .filter = choice(IMAGE_FILTERS, o.filter, filter), .crop = choice(RECORD_CROPS, o.crop, crop)};
-    if (o.size && recipe_parse_sizes(o.size, f, &e) != ST_OK)
-        cli_usage("--size: %s", e.text);
-    if (p.recipe.format.channels == 4 && p.recipe.format.codec != IMAGE_PNG && !o.append && !o.resume)
-        cli_usage("--channels 4 needs --codec png");
+/* Is the store where and what the options say? */
+static bool check_places(const char *path, char **inputs, int n) {
     bool there = store_exists(path);
     struct stat ours, other;
     if (there && !stat(path, &ours) && S_ISREG(ours.st_mode))
@@ -161,52 +118,80 @@ static int pack(const char *path, char **inputs, int n) {
     for (int i = 0; i < n; i++)
         if (!strcmp(inputs[i], "-"))
             cli_need_stream_stdin("a sample stream (or name folders, pictures, zips)");
+    return there;
+}
 
-    struct label_names names = {0};
-    struct label_table *table = NULL;
-    const char *labels_from = o.labels;
-    if (there && !o.force) {
-        if (store_extend(&p.writer, path, &e) != ST_OK)
-            cli_die("%s", e.text);
-        struct store_format asked = *f; /* what the user did not ask for himself is as it is in the store */
-        asked.codec = cli_given("codec") ? asked.codec : IMAGE_UNKNOWN;
-        asked.channels = cli_given("channels") ? asked.channels : 0;
-        asked.quality = cli_given("quality") ? asked.quality : 0;
-        asked.filter = cli_given("filter") ? asked.filter : NULL;
-        asked.crop = cli_given("crop") ? asked.crop : NULL;
-        if (recipe_adopt(&p.recipe, &asked, store_writer_format(p.writer), &e) != ST_OK)
-            cli_die("%s: %s", path, e.text);
-        load_names(p.writer, &names);
-        if (o.resume) {
-            p.resume = true;
-            labels_from = resumed_labels(p.writer);
-            p.dedupe = resumed_dedupe(p.writer);
-        }
-    }
-    enum input_labels labels = !strcmp(labels_from, "auto")     ? INPUT_LABELS_AUTO
-                               : !strcmp(labels_from, "none")   ? INPUT_LABELS_NONE
-                               : !strcmp(labels_from, "folder") ? INPUT_LABELS_FOLDER
-                                                                : INPUT_LABELS_TABLE;
-    if (labels == INPUT_LABELS_TABLE) {
-        if (label_table_read(&table, labels_from, &e) != ST_OK)
-            cli_die("--labels %s: %s", labels_from, e.text);
-        if (!table)
-            cli_die("--labels %s: there are no labels in it", labels_from);
-        const struct label_names *own = label_table_names(table);
-        for (int i = 0; i < own->n; i++)
-            if (label_names_number(&names, own->name[i]) != i)
-                cli_die("--labels %s: its classes are not those of the store", labels_from);
-    }
-    struct input *in;
-    if (input_open(&in, inputs, n, labels, table, &names, &e) != ST_OK)
+static struct recipe make_recipe(void) {
+    struct error e;
+    struct recipe r = {.filter = (enum image_filter)o.filter, .crop = (enum record_crop)o.crop};
+    r.format = (struct store_format){.channels = channel_counts[o.channels], .codec = codecs[o.codec], .quality = (int)o.quality,
+                                     .filter = image_filter_name(r.filter), .crop = record_crop_name(r.crop)};
+    if (o.size && recipe_parse_sizes(o.size, &r.format, &e) != ST_OK)
+        cli_usage("--size: %s", e.text);
+    if (r.format.channels == 4 && r.format.codec != IMAGE_PNG && !o.append && !o.resume)
+        cli_usage("--channels 4 needs --codec png");
+    return r;
+}
+
+/* --append, --resume: goes on with a store. What the user did not ask for himself is as it is in the store. */
+static void extend(struct pack_options *p, const char **labels) {
+    struct error e;
+    if (store_extend(&p->writer, p->path, &e) != ST_OK)
         cli_die("%s", e.text);
+    struct store_format asked = p->recipe.format;
+    asked.codec = cli_given("codec") ? asked.codec : IMAGE_UNKNOWN;
+    asked.channels = cli_given("channels") ? asked.channels : 0;
+    asked.quality = cli_given("quality") ? asked.quality : 0;
+    asked.filter = cli_given("filter") ? asked.filter : NULL;
+    asked.crop = cli_given("crop") ? asked.crop : NULL;
+    if (recipe_adopt(&p->recipe, &asked, store_writer_format(p->writer), &e) != ST_OK)
+        cli_die("%s: %s", p->path, e.text);
+    label_names_add(p->names, cJSON_GetObjectItemCaseSensitive(store_writer_json(p->writer), "classes"));
+    p->resume = o.resume;
+    if (o.resume) {
+        *labels = resumed_labels(p->writer);
+        p->dedupe = resumed_dedupe(p->writer);
+    }
+}
+
+static struct label_table *read_labels(const char *path, struct label_names *names) {
+    struct error e;
+    struct label_table *table;
+    if (label_table_read(&table, path, &e) != ST_OK)
+        cli_die("--labels %s: %s", path, e.text);
+    if (!table)
+        cli_die("--labels %s: there are no labels in it", path);
+    if (!label_names_join(names, label_table_names(table)))
+        cli_die("--labels %s: its classes are not those of the store", path);
+    return table;
+}
+
+static int pack(const char *path, char **inputs, int n) {
+    static char *standard_input[] = {"-"};
+    struct error e;
+    struct run run = {0};
+    struct label_names names = {0};
+    cli_takes("packing", " size filter crop codec quality channels labels dedupe append resume force limit jobs rejects "
+                              "max-reject quiet ");
+    if (o.append + o.resume + o.force > 1)
+        cli_usage("--append, --resume and --force exclude each other");
+    if (!n) {
+        inputs = standard_input;
+        n = 1;
+    }
+    struct pack_options p = {.path = path, .recipe = make_recipe(), .jobs = (int)o.jobs, .limit = o.limit, .dedupe = o.dedupe,
+                             .replace = o.force, .names = &names, .reject = on_reject, .tick = on_tick, .data = &run};
+    const char *labels = o.labels;
+    if (check_places(path, inputs, n) && !o.force)
+        extend(&p, &labels);
+    enum input_labels kind = input_labels_by_name(labels);
+    struct label_table *table = kind == INPUT_LABELS_TABLE ? read_labels(labels, &names) : NULL;
+    struct input *in;
+    if (input_open(&in, inputs, n, kind, table, &names, &e) != ST_OK)
+        cli_die("%s", e.text);
+    p.session = provenance(inputs, n);
     cli_rejects_open(&run.rejects, o.rejects);
     cli_progress_start(&run.progress, "pictures", 0);
-    p.names = &names;
-    p.session = provenance(inputs, n);
-    p.reject = on_reject;
-    p.tick = on_tick;
-    p.data = &run;
     struct pack_result result;
     enum status st = pack_run(in, &p, &result, &e);
     cli_progress_end(&run.progress);
@@ -225,12 +210,8 @@ static int pack(const char *path, char **inputs, int n) {
         code = EXIT_FAILED;
     run.rejects.in = result.in;
     run.rejects.out = result.out;
-    /* duplicates were asked to be left out: they do not count towards --max-reject */
-    double share = result.in ? (double)(result.rejected - run.duplicates) / (double)result.in : 0;
-    bool over = o.max_reject > 0 && o.max_reject < 1 ? share > o.max_reject : (double)(result.rejected - run.duplicates) > o.max_reject;
-    int closed = cli_rejects_close(&run.rejects, 1e15);
-    if (code == EXIT_OK)
-        code = closed != EXIT_OK ? closed : over ? EXIT_REJECTED : EXIT_OK;
+    int closed = cli_rejects_close(&run.rejects, o.max_reject);
+    code = code == EXIT_OK ? closed : code;
     if (result.made && code == EXIT_OK)
         cli_info("%s: %lld samples%s", path, (long long)result.length, result.known ? " (resumed)" : "");
     label_table_free(table);
@@ -301,6 +282,8 @@ static void on_broken(int64_t index, const char *reason, void *data) {
     cli_reject(&((struct run *)data)->rejects, name, reason);
 }
 
+static void on_left_out(const char *key, const char *reason, void *data) { cli_reject(&((struct run *)data)->rejects, key, reason); }
+
 /* unpack --out FILE.zip: a data set for other training programs. */
 static int export_zip(struct store *s, int size, int64_t n) {
     const struct store_meta *m = store_get_meta(s);
@@ -330,8 +313,6 @@ static int unpack(const char *path) {
     if (o.force && !(o.out && has_suffix(o.out, ".zip")))
         cli_usage("unpack takes --force with --out FILE.zip only");
     struct run run = {0};
-    struct sample sample = {0};
-    struct sample_writer *w = NULL;
     struct error e;
     struct store *s = open_store(path);
     const struct store_meta *m = store_get_meta(s);
@@ -339,41 +320,19 @@ static int unpack(const char *path) {
     if (o.size && store_pick_size(m, o.size, &size, &e) != ST_OK)
         cli_die("%s: %s", path, e.text);
     int64_t n = o.limit && o.limit < m->length ? o.limit : m->length;
-    if (!o.out)
-        cli_need_binary_stdout("a sample stream");
-    if (!o.out && sample_writer_open(&w, 1, &e) != ST_OK)
-        cli_die("%s", e.text);
-    if (o.out && !has_suffix(o.out, ".zip") && mkdir(o.out, 0777) && (errno != EEXIST || rmdir(o.out) || mkdir(o.out, 0777)))
-        cli_die("%s: %s", o.out, errno == ENOTEMPTY || errno == EEXIST ? "there is something in it: unpack into a new folder" : strerror(errno));
     if (o.out && has_suffix(o.out, ".zip"))
         return export_zip(s, size, n);
+    if (!o.out)
+        cli_need_binary_stdout("a sample stream");
+    else if (store_unpack_folder(o.out, &e) != ST_OK)
+        cli_die("%s", e.text);
     cli_rejects_open(&run.rejects, o.rejects);
     cli_progress_start(&run.progress, "samples", n);
-    for (int64_t i = 0; i < n; i++) {
-        run.rejects.in++;
-        enum status st = store_sample(s, size, i, &sample, &e);
-        if (st == ST_OK && w)
-            st = sample_write(w, &sample, &e);
-        if (st == ST_OK && o.out) {
-            char *file = xasprintf("%s/%s.%s", o.out, sample.key, image_format_name(sample.format));
-            if (!access(file, F_OK))
-                st = st_bad(&e, "a sample of this key is there already");
-            else
-                st = sample_write_folder(o.out, &sample, sample.format == IMAGE_PPM ? IMAGE_PNG : IMAGE_UNKNOWN, 95, &e);
-            free(file);
-        }
-        if (st == ST_FAIL)
-            cli_die("%s", e.text);
-        if (st == ST_BAD)
-            cli_reject(&run.rejects, sample.key, e.text);
-        else
-            run.rejects.out++;
-        on_tick(&run);
-    }
-    cli_progress_end(&run.progress);
-    sample_free(&sample);
-    if (w && sample_writer_close(w, &e) != ST_OK)
+    struct unpack_options u = {.size = size, .n = n, .folder = o.out, .reject = on_left_out, .tick = on_tick, .data = &run};
+    if (store_unpack(s, &u, &run.rejects.out, &e) != ST_OK)
         cli_die("%s", e.text);
+    cli_progress_end(&run.progress);
+    run.rejects.in = n;
     store_close(s);
     return cli_rejects_close(&run.rejects, o.max_reject);
 }

@@ -71,6 +71,11 @@ const char *image_format_name(enum image_format f) {
     return text[f];
 }
 
+const char *image_filter_name(enum image_filter filter) {
+    static const char *const text[] = {"lanczos", "bicubic", "bilinear", "box"};
+    return text[filter];
+}
+
 const char *image_looks_like(const void *bytes, size_t n) {
     const uint8_t *b = bytes;
     static const char *const ours[] = {NULL, "a JPEG picture", "a PNG picture", "a PNM picture", "a WebP picture"};

@@ -88,6 +88,7 @@ enum status file_write_renamed(const char *path, const void *data, size_t size, 
  * Filters: box, bilinear (triangle), bicubic (a = -0.5), lanczos (a = 3). */
 enum image_filter { FILTER_LANCZOS, FILTER_BICUBIC, FILTER_BILINEAR, FILTER_BOX };
 #define IMAGE_FILTERS "lanczos|bicubic|bilinear|box" /* in enum order, for CLI_CHOICE */
+const char *image_filter_name(enum image_filter filter); /* "lanczos"; static */
 void image_resize(const struct image *im, int width, int height, enum image_filter filter, struct image *out);
 /* Of the box (x0, y0)-(x1, y1) in pixels, fractions allowed, inside the picture. */
 void image_resize_box(const struct image *im, double x0, double y0, double x1, double y1, int width, int height,

@@ -48,6 +48,14 @@ void input_item_free(struct input_item *item) {
     *item = (struct input_item){0};
 }
 
+enum input_labels input_labels_by_name(const char *name) {
+    static const char *const names[] = {"auto", "none", "folder"}; /* in enum order */
+    for (int i = 0; i < INPUT_LABELS_TABLE; i++)
+        if (!strcmp(name, names[i]))
+            return (enum input_labels)i;
+    return INPUT_LABELS_TABLE;
+}
+
 enum status input_open(struct input **out, char **operands, int n, enum input_labels labels, const struct label_table *table,
                        struct label_names *names, struct error *e) {
     struct input *in = xcalloc(1, sizeof *in);

@@ -14,6 +14,8 @@ enum input_labels {
     INPUT_LABELS_FOLDER, /* name of the first folder below the input; of the input itself for what lies in it directly */
     INPUT_LABELS_TABLE
 };
+/* "auto", "none", "folder"; anything else is the name of a table's file. */
+enum input_labels input_labels_by_name(const char *name);
 
 struct input_item {
     char *source; /* what to call it in messages and in its JSON; owned */

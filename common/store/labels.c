@@ -35,6 +35,21 @@ int label_names_number(struct label_names *names, const char *name) {
     return names->n++;
 }
 
+void label_names_add(struct label_names *names, const cJSON *classes) {
+    const cJSON *item;
+    cJSON_ArrayForEach(item, classes) {
+        if (cJSON_IsString(item))
+            label_names_number(names, item->valuestring);
+    }
+}
+
+bool label_names_join(struct label_names *names, const struct label_names *other) {
+    for (int i = 0; i < other->n; i++)
+        if (label_names_number(names, other->name[i]) != i)
+            return false;
+    return true;
+}
+
 void label_names_free(struct label_names *names) {
     for (int i = 0; i < names->n; i++)
         free(names->name[i]);

@@ -35,6 +35,10 @@ struct label_names {
 const struct label_names *label_table_names(const struct label_table *table); /* n = 0 when classes are numbers */
 /* The number of a name, which is added when it is new; LABEL_NONE when there are too many. */
 int label_names_number(struct label_names *names, const char *name);
+/* Adds the names of a store's meta, "classes": an array of texts; NULL and what is no text is passed over. */
+void label_names_add(struct label_names *names, const cJSON *classes);
+/* Adds other's names; false when they have not the same numbers here that they have there. */
+bool label_names_join(struct label_names *names, const struct label_names *other);
 void label_names_free(struct label_names *names);
 
 /* The sample's own label: its .cls member, or "label" in its JSON. LABEL_NONE when it has none; ST_BAD when it is no class

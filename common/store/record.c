@@ -50,6 +50,8 @@ enum status recipe_parse_sizes(const char *text, struct store_format *f, struct 
     return ST_OK;
 }
 
+const char *record_crop_name(enum record_crop crop) { return crop == CROP_CENTER ? "center" : "none"; }
+
 /* The place of a name in "a|b|c"; `otherwise` when it is not there. */
 static int place_in(const char *list, const char *name, int otherwise) {
     for (int i = 0; name; i++) {

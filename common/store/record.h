@@ -11,6 +11,7 @@
 
 enum record_crop { CROP_NONE, CROP_CENTER };
 #define RECORD_CROPS "none|center" /* in enum order, for CLI_CHOICE */
+const char *record_crop_name(enum record_crop crop); /* "center"; static */
 
 struct recipe {
     struct store_format format; /* with the names of filter and crop */

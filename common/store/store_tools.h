@@ -20,10 +20,26 @@ enum status store_pick_size(const struct store_meta *m, const char *text, int *s
  * was in *sample. ST_BAD when the record is broken; the key is set all the same. */
 enum status store_sample(struct store *s, int size, int64_t index, struct sample *sample, struct error *e);
 
+/* A new folder for store_unpack, or one that stands there and is empty. ST_FAIL when there is something in it. */
+enum status store_unpack_folder(const char *path, struct error *e);
+
+/* The first n samples as a sample stream on stdout, or as files of a folder: pictures as they are stored, raw ones as PNG. reject is called
+ * for a record that is broken, and for one whose file is in the folder already (keys of merged stores may be equal). Returns how many were
+ * written in *out, also on ST_FAIL, when the rest cannot be written. */
+struct unpack_options {
+    int size;           /* which of the store's */
+    int64_t n;
+    const char *folder; /* NULL: stdout */
+    void (*reject)(const char *key, const char *reason, void *data);
+    void (*tick)(void *data); /* after each sample */
+    void *data;
+};
+enum status store_unpack(struct store *s, const struct unpack_options *o, int64_t *out, struct error *e);
+
 /* Joins stores of equal sizes, channels and codec, in the order given, into a new one. Pictures are copied as they are, so the
  * content hash is that of packing the same samples one after the other. Class names are united; stores with and without labels
  * do not mix. With dedupe a sample whose source picture is in the new store already is left out. It is built beside `out`
- * (OUT.tmp-PID) and renamed when it is whole. a copy of settings goes into the provenance, together with the inputs' hashes. */
+ * (OUT.tmp-PID) and renamed when it is whole. A copy of settings goes into the provenance, together with the inputs' hashes. */
 struct merge_options {
     bool dedupe, replace;
     const cJSON *settings; /* or NULL */

@@ -499,14 +499,22 @@ void store_writer_start_session(struct store_writer *w, cJSON *entry) {
     w->dirty = true;
 }
 
-int64_t store_writer_last_session(const struct store_writer *w, bool *complete) {
+static const cJSON *last_session(const struct store_writer *w) {
     const cJSON *provenance = cJSON_GetObjectItemCaseSensitive(w->json, "provenance");
-    const cJSON *last = cJSON_GetArrayItem(provenance, cJSON_GetArraySize(provenance) - 1);
+    return cJSON_GetArrayItem(provenance, cJSON_GetArraySize(provenance) - 1);
+}
+
+int64_t store_writer_last_session(const struct store_writer *w, bool *complete) {
+    const cJSON *last = last_session(w);
     const cJSON *first = last ? cJSON_GetObjectItemCaseSensitive(last, "first") : NULL;
     *complete = last && cJSON_IsTrue(cJSON_GetObjectItemCaseSensitive(last, "complete"));
     return cJSON_IsNumber(first) && first->valuedouble > 0 && first->valuedouble <= (double)w->committed
                ? (int64_t)first->valuedouble
                : 0;
+}
+
+const cJSON *store_writer_last_option(const struct store_writer *w, const char *name) {
+    return cJSON_GetObjectItemCaseSensitive(cJSON_GetObjectItemCaseSensitive(last_session(w), "options"), name);
 }
 
 bool store_writer_find(struct store_writer *w, const uint8_t source[SHA256_SIZE], int64_t *index) {

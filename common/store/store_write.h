@@ -67,6 +67,8 @@ void store_writer_set(struct store_writer *w, const char *name, cJSON *value);
  * present length and "complete" = false; the second returns "first" of the newest and whether it is complete. */
 void store_writer_start_session(struct store_writer *w, cJSON *entry);
 int64_t store_writer_last_session(const struct store_writer *w, bool *complete);
+/* What the newest session's "options" say of this one, or NULL. Owned by w. */
+const cJSON *store_writer_last_option(const struct store_writer *w, const char *name);
 
 /* Takes the record's buffers and leaves *r {0}, also on failure. ST_FAIL: the batch could not be written; store_writer_committed
  * says how many samples are safe. */

@@ -72,6 +72,8 @@ enum status sample_writer_open(struct sample_writer **w, int fd, struct error *e
 enum status sample_write(struct sample_writer *w, const struct sample *s, struct error *e);
 /* Writes the end-of-archive mark; must be called for a whole stream. Frees w either way. */
 enum status sample_writer_close(struct sample_writer *w, struct error *e);
+/* Frees w without the mark: the stream is not whole, and its reader is to know. NULL is fine. */
+void sample_writer_cancel(struct sample_writer *w);
 
 /* As files DIR/KEY.suffix (pictures re-encoded as `format` unless IMAGE_UNKNOWN = as they are), each written atomically. */
 enum status sample_write_folder(const char *dir, const struct sample *s, enum image_format format, int quality, struct error *e);

@@ -121,3 +121,9 @@ enum status sample_writer_close(struct sample_writer *w, struct error *e) {
     free(w);
     return st;
 }
+
+void sample_writer_cancel(struct sample_writer *w) {
+    if (w)
+        w->failed = true;
+    sample_writer_close(w, NULL);
+}

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 #include "common/base/ordered.h"
-#include "common/store/labels.h"
+#include "common/store/input.h"
 #include "common/store/record.h"
 #include "common/store/store_tools.h"
 
@@ -309,7 +310,80 @@ static void test_records(void **state) {
     sample_free(&wide);
 }
 
+/* ---- unpacking ---- */
+
+static char left_out[256];
+static void leave_out(const char *key, const char *reason, void *data) {
+    snprintf(left_out, sizeof left_out, "%s: %s", key, reason);
+    ++*(int *)data;
+}
+static void tick(void *data) { *(int *)data += 100; }
+
+static void test_unpack(void **state) {
+    (void)state;
+    struct store_writer *w;
+    struct store *s;
+    int64_t out;
+    int calls = 0; /* a sample left out counts 1, a tick 100 */
+    OK(store_create(&w, at("u"), &two, false, &e));
+    store_writer_start_session(w, cJSON_Parse("{\"options\": {\"labels\": \"none\"}}"));
+    add(w, 0, 3, 0);
+    add(w, 1, 2, 0); /* k1 once more */
+    OK(store_writer_close(w, true, &e));
+    OK(store_extend(&w, at("u"), &e));
+    assert_string_equal(store_writer_last_option(w, "labels")->valuestring, "none");
+    assert_null(store_writer_last_option(w, "dedupe"));
+    OK(store_writer_close(w, true, &e));
+
+    OK(store_open(&s, at("u"), &e));
+    struct unpack_options o = {.size = 1, .n = 4, .folder = at("files"), .reject = leave_out, .tick = tick, .data = &calls};
+    OK(store_unpack_folder(o.folder, &e));
+    OK(store_unpack_folder(o.folder, &e)); /* an empty one will do */
+    OK(store_unpack(s, &o, &out, &e));
+    assert_int_equal(out, 3);
+    assert_int_equal(calls, 401);
+    assert_string_equal(left_out, "k1: a sample of this key is there already");
+    struct bytes file = {0};
+    struct image_info info;
+    OK(file_read(at("files/k2.png"), 1 << 20, &file, &e));
+    OK(image_probe(file.data, file.size, &info, &e));
+    assert_true(info.format == IMAGE_PNG && info.width == 6 && info.height == 4);
+    OK(file_read(at("files/k2.cls"), 1 << 20, &file, &e));
+    assert_memory_equal(file.data, "2", 1);
+    bytes_free(&file);
+    FAILS(store_unpack_folder(o.folder, &e), ST_FAIL, "there is something in it");
+    o.folder = at("files/nowhere"); /* fails at the first file, and no tick follows */
+    calls = 0;
+    close(open(o.folder, O_CREAT | O_WRONLY, 0666));
+    assert_int_equal(store_unpack(s, &o, &out, &e), ST_FAIL);
+    assert_true(out == 0 && calls == 0);
+    store_close(s);
+}
+
 /* ---- labels ---- */
+
+static void test_names(void **state) {
+    (void)state;
+    struct label_names a = {0}, b = {0};
+    cJSON *classes = cJSON_Parse("[\"cat\", \"dog\", 7]");
+    label_names_add(&a, NULL);
+    assert_int_equal(a.n, 0);
+    label_names_add(&a, classes);
+    assert_true(a.n == 2 && label_names_number(&a, "dog") == 1);
+    assert_true(label_names_join(&b, &a) && b.n == 2);
+    label_names_number(&b, "ape");
+    assert_true(label_names_join(&b, &a));
+    assert_true(label_names_join(&a, &b) && a.n == 3);
+    label_names_free(&b);
+    label_names_number(&b, "dog");
+    assert_false(label_names_join(&a, &b)); /* dog is 1 there, 0 here */
+    assert_int_equal(input_labels_by_name("none"), INPUT_LABELS_NONE);
+    assert_int_equal(input_labels_by_name("folder"), INPUT_LABELS_FOLDER);
+    assert_int_equal(input_labels_by_name("Folder"), INPUT_LABELS_TABLE);
+    cJSON_Delete(classes);
+    label_names_free(&a);
+    label_names_free(&b);
+}
 
 static void test_labels(void **state) {
     (void)state;
@@ -409,6 +483,7 @@ static int tear_down(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_write_and_read), cmocka_unit_test(test_growth_and_append),
                                        cmocka_unit_test(test_refusals), cmocka_unit_test(test_reader_beside_writer),
-                                       cmocka_unit_test(test_records), cmocka_unit_test(test_labels), cmocka_unit_test(test_ordered)};
+                                       cmocka_unit_test(test_records), cmocka_unit_test(test_unpack), cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_labels), cmocka_unit_test(test_ordered)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
