@@ -15,21 +15,20 @@
 #include "common/stream/npy.h"
 
 enum { FID = METRIC_FID, KID = METRIC_KID, PRDC = METRIC_PRDC, IS = METRIC_IS, PPL = METRIC_PPL };
-#define PPL_EPSILON 1e-4
 
 static struct {
     const char *ref, *metrics, *features, *inception, *save, *save_features, *cache, *rejects, *ppl;
-    int resize, covariance, ppl_sampling, device;
+    int resize, covariance, ppl_sampling, ppl_space, device;
     long size, batch, jobs, kid_subsets, kid_size, seed, splits, bootstrap, ppl_samples;
-    double max_fid, max_kid, max_ppl, max_reject;
-    bool no_cache, no_graph, json, fp32;
+    double ppl_epsilon, max_fid, max_kid, max_ppl, max_reject;
+    bool ppl_crop, no_cache, no_graph, json, fp32;
 } o = {.metrics = "fid", .features = "inception", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
-       .ppl_samples = 1000, .max_fid = NAN, .max_kid = NAN, .max_ppl = NAN}; /* NAN: no gate, every comparison with it is false */
+       .ppl_samples = 1000, .ppl_epsilon = 1e-4, .max_fid = NAN, .max_kid = NAN, .max_ppl = NAN}; /* NAN: no gate, every comparison with it is false */
 
 static const struct cli_option options[] = {
     {'r', "ref", "SIDE", CLI_STRING, &o.ref, 0, 0, "the reference side (the real pictures); may also be the first operand"},
     {'m', "metrics", "LIST", CLI_STRING, &o.metrics, 0, 0, "of fid,kid,prdc,is; all but fid keep features in memory"},
-    {0, "features", "NAME|FILE", CLI_STRING, &o.features, 0, 0, "inception, dlib-face, or a checkpoint with a discriminator"},
+    {0, "features", "NAME|FILE", CLI_STRING, &o.features, 0, 0, "inception (or -64, -192, -768: earlier layers), dlib-face, or a checkpoint's discriminator"},
     {0, "inception", "FILE", CLI_STRING, &o.inception, 0, 0, "Inception's weights: .pth, .pb or safetensors (else from models/)"},
     {0, "resize", RESIZE_RULES, CLI_CHOICE, &o.resize, 0, 0, "how pictures become the network's size: as which FID program"},
     {0, "size", "N", CLI_INT, &o.size, 0, 65500, "pictures of this height from stores with several sizes; 0 = largest"},
@@ -44,9 +43,12 @@ static const struct cli_option options[] = {
     {0, "bootstrap", "N", CLI_INT, &o.bootstrap, 0, 100000, "95 % intervals of FID and KID from N resamples; 0 = none"},
     {0, "seed", "N", CLI_INT, &o.seed, 0, 4294967295.0, "of KID's draws, resamples and PPL (NumPy's generator)"},
     {0, "splits", "N", CLI_INT, &o.splits, 1, 1000, "of the Inception score"},
-    {0, "ppl", "NETWORK", CLI_STRING, &o.ppl, 0, 0, "path length of that generator in w, with distances of --features"},
+    {0, "ppl", "NETWORK", CLI_STRING, &o.ppl, 0, 0, "path length of that generator, with distances of --features"},
     {0, "ppl-samples", "N", CLI_INT, &o.ppl_samples, 1, 10000000, "pairs of latents"},
     {0, "ppl-sampling", "end|full", CLI_CHOICE, &o.ppl_sampling, 0, 0, "steps at the path's beginning, or anywhere on it"},
+    {0, "ppl-space", "w|z", CLI_CHOICE, &o.ppl_space, 0, 0, "paths are straight lines in w, or arcs in z"},
+    {0, "ppl-epsilon", "X", CLI_FLOAT, &o.ppl_epsilon, 1e-6, 1, "length of a step, as a share of the path"},
+    {0, "ppl-crop", NULL, CLI_FLAG, &o.ppl_crop, 0, 0, "compare the middles of the pictures: faces, where they are aligned"},
     {0, NULL, NULL, CLI_HEADING, NULL, 0, 0, "Running"},
     {'d', "device", DEVICES, CLI_CHOICE, &o.device, 0, 0, "where to compute"},
     {0, "fp32", NULL, CLI_FLAG, &o.fp32, 0, 0, "float32 throughout on a GPU, where 16-bit convolutions are the default"},
@@ -65,7 +67,7 @@ static const struct cli_program program = {
     .name = "fid-score",
     .synopsis = "[options] --ref SIDE SIDE | --save-stats FILE SIDE | --ppl NETWORK",
     .purpose = "Compares two sets of pictures by their features: FID, KID, precision and recall, density and coverage, Inception score. "
-               "A SIDE is a sample stream (- is stdin), a folder, a store, or a statistics file (.npz).",
+               "A SIDE is a sample stream (- is stdin), a folder, a store, a dataset zip, saved features (.npy) or statistics (.npz).",
     .options = options,
     .examples = "sg2-gen --network faces.safetensors --seeds 0-9999 | fid-score --ref faces.lmdb -\n"
                 "fid-score --features dlib-face --ref real/ fake/ --json\n",
@@ -186,17 +188,19 @@ static void inception_scores(const struct side *s, int classes, struct scores *r
     free(logits);
 }
 
-static bool is_statistics(const char *operand) {
+static enum source_kind kind_of(const char *operand) {
     struct error e;
-    enum source_kind kind;
-    if (source_detect(operand, &kind, &e) != ST_OK)
+    enum source_kind kind = SOURCE_STREAM;
+    if (operand && source_detect(operand, &kind, &e) != ST_OK)
         cli_die("%s", e.text);
-    return kind == SOURCE_STATISTICS;
+    return kind;
 }
+
+static bool is_pictures(enum source_kind kind) { return kind != SOURCE_STATISTICS && kind != SOURCE_FEATURES; }
 
 static void path_length(struct extractor *x, int threads, struct scores *r) {
     struct ppl_options po = {.device = device_choice(o.device), .threads = threads, .samples = (int)o.ppl_samples,
-                             .epsilon = PPL_EPSILON,
+                             .epsilon = o.ppl_epsilon, .z = o.ppl_space == 1, .crop = o.ppl_crop,
                              .full = o.ppl_sampling == 1, .seed = (uint32_t)o.seed};
     struct error e;
     if (ppl_measure(o.ppl, x, &po, &r->ppl, &e) != ST_OK)
@@ -205,6 +209,8 @@ static void path_length(struct extractor *x, int threads, struct scores *r) {
     r->ppl_network = o.ppl;
     r->ppl_epsilon = po.epsilon;
     r->ppl_full = po.full;
+    r->ppl_z = po.z;
+    r->ppl_crop = po.crop;
 }
 
 static void check_usage(int operands, const char *reference, const char *scored, unsigned wanted) {
@@ -237,11 +243,14 @@ int main(int argc, char **argv) {
     check_usage(n, reference, scored, wanted);
     if ((scored && !strcmp(scored, "-")) || (reference && !strcmp(reference, "-")))
         cli_need_stream_stdin("a sample stream");
-    bool made_file = scored && is_statistics(scored), ref_file = reference && is_statistics(reference);
-    if ((made_file || ref_file) && wanted & ~(unsigned)FID)
+    enum source_kind made_kind = kind_of(scored), ref_kind = kind_of(reference);
+    bool made_file = made_kind == SOURCE_STATISTICS;
+    if ((made_file || ref_kind == SOURCE_STATISTICS) && wanted & ~(unsigned)FID)
         cli_usage("a statistics file has no features: only FID can be computed from it");
     if (made_file && (o.save_features || o.bootstrap))
         cli_usage("a statistics file has no features to %s", o.bootstrap ? "resample" : "save");
+    if (made_kind == SOURCE_FEATURES && (o.save_features || wanted & IS))
+        cli_usage(o.save_features ? "%s: features are what it has already" : "%s: the Inception score is made of other numbers than features", scored);
     if (wanted & IS && strcmp(o.features, "inception"))
         cli_usage("the Inception score needs --features inception");
 
@@ -249,7 +258,7 @@ int main(int argc, char **argv) {
     struct extractor *extractor = NULL;
     struct features_used used = {"", "", "", "", 0};
     int threads = (int)(o.jobs ? o.jobs : cli_processors());
-    if ((scored && !made_file) || (reference && !ref_file) || o.ppl) {
+    if ((scored && is_pictures(made_kind)) || (reference && is_pictures(ref_kind)) || o.ppl) {
         struct extractor_options x = {.features = o.features, .weights = o.inception, .device = device_choice(o.device),
                                       .no_graph = o.no_graph,
                                       .threads = threads, .resize = (enum resize_rule)o.resize, .fp32 = o.fp32 || o.ppl, .batch = (int)o.batch};

@@ -21,6 +21,7 @@ enum kind { INCEPTION, DLIB_FACE, NETWORK };
 struct extractor {
     enum kind kind;
     int threads, batch;
+    int dim; /* of Inception's layer */
     struct device *device;
     struct inception *inception;
     struct network_features *network;
@@ -62,7 +63,7 @@ static enum status open_device(struct extractor *x, const struct extractor_optio
 
 static enum status open_inception(struct extractor *x, const struct extractor_options *o, struct error *e) {
     char path[4096];
-    struct inception_options io = {.resize = o->resize};
+    struct inception_options io = {.resize = o->resize, .features = x->dim == INCEPTION_FEATURES ? 0 : x->dim};
     enum status st = inception_find(o->weights, path, sizeof path, e);
     if (st == ST_OK)
         st = open_device(x, o, &io.half, e);
@@ -109,9 +110,20 @@ static enum status open_face(struct extractor *x, const struct extractor_options
     return st;
 }
 
+static const struct { const char *name; int dim; } layers[] = {
+    {"inception", INCEPTION_FEATURES}, {"inception-64", 64}, {"inception-192", 192}, {"inception-768", 768}};
+
+int extractor_inception_dim(const char *features) {
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+        if (!strcmp(features, layers[i].name))
+            return layers[i].dim;
+    return 0;
+}
+
 enum status extractor_open(struct extractor **out, const struct extractor_options *o, struct error *e) {
     struct extractor *x = xcalloc(1, sizeof *x);
-    x->kind = !strcmp(o->features, "inception") ? INCEPTION : !strcmp(o->features, "dlib-face") ? DLIB_FACE : NETWORK;
+    x->dim = extractor_inception_dim(o->features);
+    x->kind = x->dim ? INCEPTION : !strcmp(o->features, "dlib-face") ? DLIB_FACE : NETWORK;
     x->threads = o->threads;
     enum status st = x->kind == INCEPTION ? open_inception(x, o, e) : x->kind == NETWORK ? open_network(x, o, e) : open_face(x, o, e);
     if (st != ST_OK) {
@@ -136,16 +148,18 @@ void extractor_close(struct extractor *x) {
 }
 
 const char *extractor_name(const struct extractor *x) {
-    static const char *const names[] = {"inception", "dlib-face", "discriminator"};
-    return names[x->kind];
+    for (size_t i = 0; i < sizeof layers / sizeof *layers; i++)
+        if (x->dim == layers[i].dim)
+            return layers[i].name;
+    return x->kind == DLIB_FACE ? "dlib-face" : "discriminator";
 }
 
 int extractor_dim(const struct extractor *x) {
-    return x->kind == INCEPTION ? INCEPTION_FEATURES : x->kind == DLIB_FACE ? FACE_EMBEDDING : network_features_dim(x->network);
+    return x->kind == INCEPTION ? x->dim : x->kind == DLIB_FACE ? FACE_EMBEDDING : network_features_dim(x->network);
 }
 
 int extractor_classes(const struct extractor *x) {
-    return x->kind == INCEPTION ? INCEPTION_CLASSES : 0;
+    return x->dim == INCEPTION_FEATURES ? INCEPTION_CLASSES : 0;
 }
 
 const char *extractor_precision(const struct extractor *x) {
@@ -232,6 +246,15 @@ static enum status run_face(struct extractor *x, const struct image *pictures, c
     return worst;
 }
 
+static struct inception_out to_layer(const struct extractor *x, float *features, float *logits) {
+    switch (x->dim) {
+    case 64: return (struct inception_out){.block0 = features};
+    case 192: return (struct inception_out){.block1 = features};
+    case 768: return (struct inception_out){.block2 = features};
+    default: return (struct inception_out){.pool = features, .logits_unbiased = logits};
+    }
+}
+
 void extractor_stage(struct extractor *x, const struct image *pictures, int n) {
     if (x->kind == INCEPTION)
         inception_stage(x->inception, pictures, n);
@@ -254,7 +277,7 @@ enum status extractor_finish(struct extractor *x, float *features, float *logits
     if (x->kind == DLIB_FACE)
         return run_face(x, x->running, NULL, 0, 0, x->n_running, features, e);
     if (x->kind == INCEPTION)
-        inception_finish(x->inception, (struct inception_out){.pool = features, .logits_unbiased = logits});
+        inception_finish(x->inception, to_layer(x, features, logits));
     else
         network_features_finish(x->network, features);
     return ST_OK;
@@ -270,7 +293,7 @@ enum status extractor_run_float(struct extractor *x, const float *pictures, int 
     if (x->kind == DLIB_FACE)
         return run_face(x, NULL, pictures, width, height, n, features, e);
     if (x->kind == INCEPTION) {
-        inception_run_float(x->inception, pictures, n, width, height, (struct inception_out){.pool = features});
+        inception_run_float(x->inception, pictures, n, width, height, to_layer(x, features, NULL));
         return ST_OK;
     }
     for (int first = 0; first < n; first += x->batch) {

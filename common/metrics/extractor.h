@@ -1,6 +1,7 @@
 /* extractor.h - what turns pictures into feature vectors, behind one face.
  *
  * inception   2,048 numbers a picture and 1,008 logits; see inception.h.
+ *             inception-64, -192 and -768: what it sees earlier, averaged over the picture, and no logits.
  * dlib-face   the 128 numbers of dlib's face recognition network, for pictures aligned as FFHQ is. That network takes a 150 x 150
  *             cut of its own geometry; in an FFHQ-aligned picture it is always the same rectangle, so no face is searched. It sees
  *             faces and little else: hair, background and texture hardly count.
@@ -23,8 +24,10 @@
 
 struct extractor;
 
+int extractor_inception_dim(const char *features); /* of "inception", "inception-64" ...: 2048, 64 ...; 0: of others */
+
 struct extractor_options {
-    const char *features; /* "inception", "dlib-face", or a file */
+    const char *features; /* "inception", "inception-64" ..., "dlib-face", or a file */
     const char *weights;  /* Inception's weight file, NULL = look for it (inception_find) */
     const char *device;   /* "cpu", "cuda", "auto"; dlib-face always runs on the CPU */
     enum resize_rule resize; /* not of dlib-face */
@@ -37,7 +40,7 @@ struct extractor_options {
 enum status extractor_open(struct extractor **x, const struct extractor_options *o, struct error *e);
 void extractor_close(struct extractor *x); /* NULL is fine */
 
-const char *extractor_name(const struct extractor *x);          /* "inception", "dlib-face", "discriminator" */
+const char *extractor_name(const struct extractor *x);          /* "inception", "inception-64" ..., "dlib-face", "discriminator" */
 int extractor_dim(const struct extractor *x);
 int extractor_classes(const struct extractor *x);               /* 0: no logits */
 int extractor_batch(const struct extractor *x);                 /* pictures to give at once */

@@ -31,7 +31,7 @@ static const int output_size[OUTPUTS] = {64, 192, 768, INCEPTION_FEATURES, INCEP
 
 struct inception {
     struct device *device;
-    int batch;
+    int batch, last; /* last: the result after which the network ends */
     bool device_resize;
     struct prepare prepare;
     char hash[SHA256_HEX];
@@ -217,13 +217,15 @@ static tensor *mixed7(struct inception__builder *b, tensor *x, const char *name,
     return join(b, p, 4);
 }
 
-static void emit(struct inception__builder *b, int which, tensor *x) {
+/* False: this was the last result that is wanted. */
+static bool emit(struct inception__builder *b, int which, tensor *x) {
     if (b->failed)
-        return;
+        return true;
     int64_t n = b->net->batch, size = output_size[which];
     if (x->ndim == 4)
         x = reshape(b->g, mean_axes(b->g, x, 1u << 1 | 1u << 2), 2, (int)n, (int)size);
     assign(b->g, graph_input(b->g, b->net->output[which], 0, DT_F32, "out", 2, (int)n, (int)size), x);
+    return b->net->last != which;
 }
 
 static void build(struct inception__builder *b) {
@@ -233,11 +235,13 @@ static void build(struct inception__builder *b) {
     x = inception__conv(b, x, "Conv2d_2a_3x3", 32, 1, false);  /* 147 */
     x = inception__conv(b, x, "Conv2d_2b_3x3", 64, 1, true);
     x = maxpool2d(g, x, 3, 2, 0);                   /* 73 */
-    emit(b, BLOCK0, x);
+    if (!emit(b, BLOCK0, x))
+        return;
     x = inception__conv(b, x, "Conv2d_3b_1x1", 80, 1, true);
     x = inception__conv(b, x, "Conv2d_4a_3x3", 192, 1, false); /* 71 */
     x = maxpool2d(g, x, 3, 2, 0);                   /* 35 */
-    emit(b, BLOCK1, x);
+    if (!emit(b, BLOCK1, x))
+        return;
     x = inception__mixed5(b, x, "Mixed_5b", 32);
     x = inception__mixed5(b, x, "Mixed_5c", 64);
     x = inception__mixed5(b, x, "Mixed_5d", 64);
@@ -252,7 +256,8 @@ static void build(struct inception__builder *b) {
     x = mixed6(b, x, "Mixed_6c", 160);
     x = mixed6(b, x, "Mixed_6d", 160);
     x = mixed6(b, x, "Mixed_6e", 192);
-    emit(b, BLOCK2, x);
+    if (!emit(b, BLOCK2, x))
+        return;
 
     p[0] = block(b, x, "Mixed_7a", "branch3x3_1", 192, 1, true);
     p[0] = block(b, p[0], "Mixed_7a", "branch3x3_2", 320, 2, false);
@@ -289,6 +294,7 @@ enum status inception_open(struct inception **out, const char *path, struct devi
     *out = NULL;
     net->device = d;
     net->batch = o->batch;
+    net->last = o->features == 64 ? BLOCK0 : o->features == 192 ? BLOCK1 : o->features == 768 ? BLOCK2 : LOGITS;
     net->device_resize = o->device_resize || !cpu;
     net->prepare = prepare_inception(o->resize);
     struct inception__builder b = {.net = net, .device = d, .buffers = net->weights, .n_buffers = &net->n_weights, .e = e,

@@ -38,6 +38,7 @@ struct inception_options {
     enum resize_rule resize;
     bool half;           /* activations and convolution weights in float16. On the CPU: rounded to float16 where a GPU would
                             round, computed in float32: slow, for measuring what the rounding does */
+    int features;        /* 64, 192 or 768: the network ends where those are, the results behind them cannot be had; 0 = all of it */
     bool device_resize;  /* resize on the device even when that is the CPU: for tests */
 };
 

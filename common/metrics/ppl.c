@@ -17,6 +17,7 @@ struct walk {
     struct sg2_generator *generator;
     struct extractor *extractor;
     struct numpy_rng rng;
+    int side;       /* of the pictures compared: of a half with o->crop */
     int pairs;      /* at once */
     float *z, *ws;  /* [2*pairs, z], [2*pairs, num_ws, w] */
     float *w;       /* [2*pairs, w]: the two points of each pair */
@@ -36,24 +37,69 @@ static void draw(struct walk *k, int pairs) {
     }
 }
 
-static enum status measure(struct walk *k, int pairs, double *distance, struct error *e) {
+/* From a to b on the unit sphere, [n]: the point after `share` of the angle, its length 1. */
+static void slerp(const float *a, const float *b, int n, double share, float *out) {
+    double aa = 0, bb = 0, ab = 0;
+    for (int j = 0; j < n; j++) {
+        aa += (double)a[j] * a[j];
+        bb += (double)b[j] * b[j];
+        ab += (double)a[j] * b[j];
+    }
+    double length = sqrt(aa), cosine = ab / (length * sqrt(bb)), angle = acos(fmin(1, fmax(-1, cosine)));
+    double across = sqrt(fmax(bb - ab * ab / aa, 1e-300)); /* length of b less its part along a */
+    for (int j = 0; j < n; j++)
+        out[j] = (float)(cos(share * angle) * a[j] / length + sin(share * angle) * (b[j] - ab / aa * a[j]) / across);
+}
+
+/* The two points of each pair, z [2*pairs, z] or w [2*pairs, w]. */
+static void take_steps(struct walk *k, int pairs) {
     const struct sg2_config *c = k->config;
-    int num_ws = sg2_num_ws(c), dim = extractor_dim(k->extractor);
-    int64_t pixels = (int64_t)c->res * c->res;
-    draw(k, pairs);
+    int num_ws = sg2_num_ws(c);
+    if (k->o->z) {
+        float *step = xmalloc((size_t)2 * c->z_dim * sizeof *step);
+        for (int i = 0; i < pairs; i++) {
+            float *a = k->z + (size_t)2 * i * c->z_dim, *b = a + c->z_dim;
+            for (int s = 0; s < 2; s++)
+                slerp(a, b, c->z_dim, k->t[i] + s * k->o->epsilon, step + s * c->z_dim);
+            memcpy(a, step, (size_t)2 * c->z_dim * sizeof *step);
+        }
+        free(step);
+        return;
+    }
     struct sg2_latents from_z = {.n = 2 * pairs, .z = k->z, .labels = c->c_dim ? k->labels : NULL};
     sg2_generate_ws(k->generator, &from_z, k->ws);
     for (int i = 0; i < pairs; i++)
         for (int j = 0; j < c->w_dim; j++) {
             double w0 = k->ws[(size_t)(2 * i) * num_ws * c->w_dim + j], w1 = k->ws[(size_t)(2 * i + 1) * num_ws * c->w_dim + j];
-            for (int step = 0; step < 2; step++)
-                k->w[(size_t)(2 * i + step) * c->w_dim + j] = (float)(w0 + (w1 - w0) * (k->t[i] + step * k->o->epsilon));
+            for (int s = 0; s < 2; s++)
+                k->w[(size_t)(2 * i + s) * c->w_dim + j] = (float)(w0 + (w1 - w0) * (k->t[i] + s * k->o->epsilon));
         }
-    sg2_generate_float(k->generator, &(struct sg2_latents){.n = 2 * pairs, .w = k->w}, k->pictures);
-    for (int64_t p = 0; p < 2 * pairs * pixels; p++)
-        for (int ch = 0; ch < 3; ch++)
-            k->rgb[3 * p + ch] = (k->pictures[p * c->img_channels + (c->img_channels >= 3 ? ch : 0)] + 1) * 127.5f;
-    enum status st = extractor_run_float(k->extractor, k->rgb, 2 * pairs, c->res, c->res, k->features, e);
+}
+
+/* The pictures, or their middles, as RGB in 0..255. */
+static void to_rgb(struct walk *k, int n) {
+    const struct sg2_config *c = k->config;
+    int left = k->side < c->res ? c->res / 4 : 0, top = k->side < c->res ? c->res * 3 / 8 : 0;
+    float *to = k->rgb;
+    for (int i = 0; i < n; i++)
+        for (int y = 0; y < k->side; y++)
+            for (int x = 0; x < k->side; x++) {
+                const float *from = k->pictures + (((int64_t)i * c->res + top + y) * c->res + left + x) * c->img_channels;
+                for (int ch = 0; ch < 3; ch++)
+                    *to++ = (from[c->img_channels >= 3 ? ch : 0] + 1) * 127.5f;
+            }
+}
+
+static enum status measure(struct walk *k, int pairs, double *distance, struct error *e) {
+    const struct sg2_config *c = k->config;
+    int dim = extractor_dim(k->extractor);
+    draw(k, pairs);
+    take_steps(k, pairs);
+    struct sg2_latents points = {.n = 2 * pairs, .z = k->o->z ? k->z : NULL, .w = k->o->z ? NULL : k->w,
+                                 .labels = k->o->z && c->c_dim ? k->labels : NULL};
+    sg2_generate_float(k->generator, &points, k->pictures);
+    to_rgb(k, 2 * pairs);
+    enum status st = extractor_run_float(k->extractor, k->rgb, 2 * pairs, k->side, k->side, k->features, e);
     for (int i = 0; i < pairs && st == ST_OK; i++) {
         const float *a = k->features + (size_t)2 * i * dim, *b = a + dim;
         double sum = 0;
@@ -131,6 +177,7 @@ enum status ppl_measure(const char *network, struct extractor *x, const struct p
     if (st == ST_OK) {
         struct sg2_generator_opt g = {.batch = 2 * k.pairs, .noise = SG2_NOISE_CONST, .psi = 1, .cutoff = -1};
         k.config = checkpoint_config(c);
+        k.side = o->crop ? k.config->res / 2 : k.config->res;
         st = sg2_generator_create(&k.generator, d, net, &g, e);
     }
     if (st == ST_OK)

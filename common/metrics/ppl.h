@@ -1,5 +1,7 @@
-/* ppl.h - perceptual path length in w (Karras et al. 2019): how much a generator's picture changes for a small step between two
+/* ppl.h - perceptual path length (Karras et al. 2019): how much a generator's picture changes for a small step between two
  * latents, E[ d(G(w(t)), G(w(t + epsilon))) / epsilon^2 ], w(t) from w0 to w1 in a straight line.
+ *
+ * In w the path is a straight line, in z an arc of the unit sphere (the mapping network sees directions only).
  *
  * The published numbers take LPIPS for d, whose weights are not assumed here: d is the squared Euclidean distance of an extractor's
  * features, so values compare only among runs with the same extractor. As in the published measure: constant noise, no truncation,
@@ -19,6 +21,8 @@ struct ppl_options {
     const char *device;
     int threads, samples;
     double epsilon;
+    bool z;        /* paths in z instead of w */
+    bool crop;     /* features of the middle half of the picture, 3/8 of its height from the top: faces, in FFHQ's geometry */
     bool full;     /* t uniform along the path; else at its beginning */
     uint32_t seed;
 };

@@ -89,8 +89,8 @@ void report_text(const struct side *ref, const struct side *made, const struct f
         printf("IS          %.6g +- %.6g   (%d splits of %lld pictures)\n", r->is.mean, r->is.std, r->is.splits,
                (long long)made->statistics.count);
     if (r->wanted & METRIC_PPL) {
-        printf("PPL         %.6g   (in w, at %s; %d pairs, %d within percentiles 1..99; epsilon %g; seed %ld)\n", r->ppl.mean,
-               r->ppl_full ? "any point of the path" : "the path's beginning", r->ppl.samples, r->ppl.kept, r->ppl_epsilon, r->seed);
+        printf("PPL         %.6g   (in %s, at %s%s; %d pairs, %d within percentiles 1..99; epsilon %g; seed %ld)\n", r->ppl.mean,
+               r->ppl_z ? "z" : "w", r->ppl_full ? "any point of the path" : "the path's beginning", r->ppl_crop ? ", of the pictures' middles" : "", r->ppl.samples, r->ppl.kept, r->ppl_epsilon, r->seed);
         printf("            of %s, SHA-256 %.12s...; distance: squared difference of %s features, not LPIPS\n", r->ppl_network, r->ppl.network,
                f->name);
     }
@@ -168,6 +168,8 @@ static void json_scores(cJSON *j, const struct scores *r, bool compared) {
         cJSON_AddNumberToObject(j, "ppl_kept", r->ppl.kept);
         cJSON_AddNumberToObject(j, "ppl_epsilon", r->ppl_epsilon);
         cJSON_AddStringToObject(j, "ppl_sampling", r->ppl_full ? "full" : "end");
+        cJSON_AddStringToObject(j, "ppl_space", r->ppl_z ? "z" : "w");
+        cJSON_AddBoolToObject(j, "ppl_crop", r->ppl_crop);
         cJSON_AddStringToObject(j, "ppl_network_sha256", r->ppl.network);
     }
 }

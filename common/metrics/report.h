@@ -27,7 +27,7 @@ struct scores {
     struct ppl ppl;
     const char *ppl_network;
     double ppl_epsilon;
-    bool ppl_full;
+    bool ppl_full, ppl_z, ppl_crop;
     char doubts[2048]; /* lines */
 };
 

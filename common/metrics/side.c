@@ -6,6 +6,7 @@
 #include "common/metrics/side.h"
 
 #include <errno.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -15,6 +16,7 @@
 
 #include "common/base/mem.h"
 #include "common/metrics/moments.h"
+#include "common/stream/npy.h"
 
 void side_free(struct side *s) {
     statistics_free(&s->statistics);
@@ -294,6 +296,50 @@ static enum status measure_pictures(struct side *s, struct source *source, const
     return st;
 }
 
+/* Features that --save-features wrote, or another program: .npy [N,d]. Nobody knows what made them. */
+static enum status read_features(struct side *s, const struct side_options *o, struct error *e) {
+    struct npy_rows rows = {0};
+    FILE *f = fopen(s->operand, "rb");
+    if (!f)
+        return st_fail(e, "%s: %s", s->operand, strerror(errno));
+    enum status st = npy_rows_open(f, s->operand, &rows, e);
+    if (st == ST_OK && (rows.ndim != 2 || rows.row < 1 || rows.row > STATISTICS_MAX_DIM || rows.rows < 2))
+        st = st_bad(e, "%s: features are an array [N,d], N at least 2, d at most %d", s->operand, STATISTICS_MAX_DIM);
+    struct moments *m = st == ST_OK ? moments_create((int)rows.row) : NULL;
+    for (int64_t at = 0, room = 0; st == ST_OK && rows.left; at += MOMENTS_BLOCK) {
+        int64_t n = rows.left < MOMENTS_BLOCK ? rows.left : MOMENTS_BLOCK, need = o->keep_features ? at + n : n;
+        if (need > room) { /* grows as rows arrive: the file may hold less than it says */
+            room = 2 * need;
+            s->features = xrealloc(s->features, (size_t)(room * rows.row) * sizeof *s->features);
+        }
+        float *to = s->features + (o->keep_features ? at * rows.row : 0);
+        st = npy_rows_read(&rows, to, n, e);
+        for (int64_t i = 0; st == ST_OK && i < n * rows.row; i++)
+            if (!isfinite(to[i]))
+                st = st_bad(e, "%s: row %lld holds a value that is not finite", s->operand, (long long)(at + i / rows.row));
+        if (st == ST_OK)
+            moments_add(m, to, n);
+    }
+    if (st == ST_OK) {
+        struct statistics *t = &s->statistics;
+        t->dim = (int)rows.row;
+        t->count = s->read = rows.rows;
+        t->biased = o->biased;
+        t->mu = xmalloc((size_t)t->dim * sizeof *t->mu);
+        t->sigma = xmalloc((size_t)t->dim * t->dim * sizeof *t->sigma);
+        moments_finish(m, o->biased, t->mu, t->sigma);
+        snprintf(t->source, sizeof t->source, "%s", s->operand);
+    }
+    if (!o->keep_features) {
+        free(s->features);
+        s->features = NULL;
+    }
+    moments_free(m);
+    npy_rows_close(&rows);
+    fclose(f);
+    return st;
+}
+
 enum status side_measure(struct side *s, const char *operand, const struct side_options *o, struct error *e) {
     *s = (struct side){.operand = operand};
     enum status st = source_detect(operand, &s->kind, e);
@@ -303,12 +349,18 @@ enum status side_measure(struct side *s, const char *operand, const struct side_
         s->read = s->statistics.count;
         return st;
     }
+    if (st == ST_OK && s->kind == SOURCE_FEATURES) {
+        st = read_features(s, o, e);
+        if (st != ST_OK)
+            side_free(s);
+        return st;
+    }
     struct source *source = NULL;
     char *path = NULL;
     int64_t count = 0;
     if (st == ST_OK)
         st = source_open(&source, operand, s->kind, o->size, e);
-    if (st == ST_OK && o->cache && s->kind != SOURCE_STREAM && !o->keep_features && !o->keep_logits && !o->features_to) {
+    if (st == ST_OK && o->cache && s->kind != SOURCE_STREAM && s->kind != SOURCE_ZIP && !o->keep_features && !o->keep_logits && !o->features_to) {
         st = source_hash(source, o->threads, s->statistics.content_hash, &count, e);
         if (st == ST_OK) {
             path = cache_path(s, o, count);

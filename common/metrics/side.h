@@ -1,5 +1,5 @@
 /* side.h - one side of a comparison, measured: pictures of a source through an extractor into statistics (and, on request, the
- * features themselves), or statistics from a file or the cache.
+ * features themselves), or statistics from a file or the cache, or features from a file.
  *
  * A thread of its own reads and decodes (with all threads) up to two batches ahead of the network, in the order of the source; sums
  * are made while the device works on the next batch.

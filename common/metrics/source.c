@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "common/cli/cli.h"
+#include "common/store/input.h"
 #include "common/store/store.h"
 #include "common/stream/sample.h"
 
@@ -27,6 +28,9 @@ struct source {
     /* folder */
     struct cli_paths *paths;
     char *folder[1];
+    /* zip */
+    struct input *input;
+    struct label_names names;
     /* store */
     struct store *store;
     int size; /* index into the store's sizes */
@@ -35,7 +39,7 @@ struct source {
 static const char *const suffixes[] = {".png", ".jpg", ".jpeg", ".webp", ".ppm", ".pgm", ".pnm", NULL};
 
 const char *source_kind_name(enum source_kind k) {
-    static const char *const names[] = {"sample stream", "folder", "store", "statistics"};
+    static const char *const names[] = {"sample stream", "folder", "store", "zip", "statistics", "features"};
     return names[k];
 }
 
@@ -69,12 +73,17 @@ enum status source_detect(const char *operand, enum source_kind *kind, struct er
     if (n > 5 && !strcasecmp(operand + n - 5, ".lmdb"))
         *kind = SOURCE_STORE;
     else if (S_ISREG(info.st_mode)) {
-        char head[4] = "";
+        uint8_t head[96] = {0}; /* of a zip: the length of the first member's name lies at 26, the name at 30 */
         int fd = open(operand, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
             return st_fail(e, "%s: %s", operand, strerror(errno));
-        if (read(fd, head, 4) == 4 && !memcmp(head, "PK\3\4", 4))
-            *kind = SOURCE_STATISTICS;
+        ssize_t got = read(fd, head, sizeof head);
+        size_t name = head[26] | (size_t)head[27] << 8;
+        bool npy = name > 4 && 30 + name <= sizeof head && !memcmp(head + 30 + name - 4, ".npy", 4);
+        if (got >= 4 && !memcmp(head, "PK\3\4", 4))
+            *kind = npy ? SOURCE_STATISTICS : SOURCE_ZIP;
+        else if (got >= 6 && !memcmp(head, "\x93NUMPY", 6))
+            *kind = SOURCE_FEATURES;
         close(fd);
     }
     return ST_OK;
@@ -104,6 +113,9 @@ enum status source_open(struct source **out, const char *operand, enum source_ki
     else if (kind == SOURCE_FOLDER) {
         s->folder[0] = s->operand;
         s->paths = cli_paths_open(s->folder, 1, suffixes, false);
+    } else if (kind == SOURCE_ZIP) {
+        s->folder[0] = s->operand;
+        st = input_open(&s->input, s->folder, 1, INPUT_LABELS_NONE, NULL, &s->names, e);
     } else {
         bool standard = !strcmp(operand, "-");
         s->fd = standard ? STDIN_FILENO : open(operand, O_RDONLY | O_CLOEXEC);
@@ -124,6 +136,9 @@ void source_close(struct source *s) {
     store_close(s->store);
     if (s->paths)
         cli_paths_close(s->paths);
+    if (s->input)
+        input_close(s->input);
+    label_names_free(&s->names);
     if (s->reader)
         sample_reader_close(s->reader);
     sample_free(&s->sample);
@@ -164,6 +179,19 @@ static enum status next_sample(struct source *s, struct source_item *item, struc
     return ST_OK;
 }
 
+static enum status next_in_zip(struct source *s, struct source_item *item, struct error *e) {
+    struct input_item in = {0};
+    enum status st = input_next(s->input, &in, e);
+    item->name = in.source; /* taken over, as is the picture */
+    item->owned = in.sample.picture;
+    item->data = item->owned.data;
+    item->size = item->owned.size;
+    in.source = NULL;
+    in.sample.picture = (struct bytes){0};
+    input_item_free(&in);
+    return st;
+}
+
 enum status source_next(struct source *s, struct source_item *item, struct error *e) {
     enum status st;
     *item = (struct source_item){.index = s->at};
@@ -183,7 +211,9 @@ enum status source_next(struct source *s, struct source_item *item, struct error
         st = file_read(path, IMAGE_MAX_FILE, &item->owned, e);
         item->data = item->owned.data;
         item->size = item->owned.size;
-    } else
+    } else if (s->kind == SOURCE_ZIP)
+        st = next_in_zip(s, item, e);
+    else
         st = next_sample(s, item, e);
     if (st != ST_END)
         s->at++;

@@ -1,4 +1,5 @@
-/* source.h - where the pictures of one side of a comparison come from: a sample stream, a folder, or a store.
+/* source.h - where the pictures of one side of a comparison come from: a sample stream, a folder, a store, or the zip
+ * archive of a dataset tool.
  *
  *     struct source *s; struct source_item item;
  *     source_open(&s, "faces.lmdb", 0, &e);
@@ -20,7 +21,7 @@
 #include "common/base/status.h"
 #include "common/image/image.h"
 
-enum source_kind { SOURCE_STREAM, SOURCE_FOLDER, SOURCE_STORE, SOURCE_STATISTICS };
+enum source_kind { SOURCE_STREAM, SOURCE_FOLDER, SOURCE_STORE, SOURCE_ZIP, SOURCE_STATISTICS, SOURCE_FEATURES };
 const char *source_kind_name(enum source_kind k);
 
 struct source;
@@ -36,10 +37,12 @@ struct source_item {
 void source_item_free(struct source_item *i); /* leaves {0} */
 
 /* What an operand is: "-" is a stream, a directory with data.mdb or a file *.lmdb a store, another directory a folder, a zip archive
- * a statistics file, anything else a stream. ST_FAIL when it does not exist. */
+ * a statistics file when its first member is an .npy and else a zip of pictures, a file that begins as .npy does features, anything else a
+ * stream. ST_FAIL when it does not exist. */
 enum status source_detect(const char *operand, enum source_kind *kind, struct error *e);
 
-/* size: height of the pictures to take from a store with several, 0 = the largest. Statistics files are read by statistics.h. */
+/* size: height of the pictures to take from a store with several, 0 = the largest. Statistics files are read by statistics.h,
+ * features by side.h. */
 enum status source_open(struct source **s, const char *operand, enum source_kind kind, int size, struct error *e);
 void source_close(struct source *s); /* NULL is fine */
 int64_t source_count(const struct source *s); /* 0 = not known beforehand */

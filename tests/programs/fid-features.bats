@@ -192,6 +192,84 @@ PY
     fails_with 1 'holds no generator|header|safetensors' fid-score --quiet --features "$net" --ppl "$C"
 }
 
+@test "--ppl-space, --ppl-epsilon, --ppl-crop: other paths, other lengths, said in the report" {
+    ppl() { score --ppl "$net" --ppl-samples 10 --json "$@" | $python -c 'import json, sys; o = json.load(sys.stdin); print(o["ppl"], o["ppl_space"], o["ppl_crop"], o["ppl_epsilon"])'; }
+    ppl >w
+    ppl --ppl-space z >z
+    ppl --ppl-crop >crop
+    ppl --ppl-epsilon 0.01 >step
+    grep -q ' w False 0.0001$' w
+    grep -q ' z False 0.0001$' z
+    grep -q ' w True 0.0001$' crop
+    grep -q ' w False 0.01$' step
+    [ "$(cut -d' ' -f1 w z crop step | sort -u | wc -l)" -eq 4 ]
+    score --ppl "$net" --ppl-samples 2 --ppl-space z --ppl-crop --ppl-sampling full | grep -q "in z, at any point of the path, of the pictures' middles; 2 pairs"
+    fails_with 2 'ppl-epsilon takes a number from 1e-06 to 1' fid-score --ppl "$net" --ppl-epsilon 0
+}
+
+@test "features from a file score as the pictures they were made of" {
+    scores() { $python -c 'import json, sys; o = json.load(open(sys.argv[1])); print(*[o[k] for k in ("fid", "kid", "precision", "recall", "density", "coverage", "fid_low")])' "$1"; }
+    score --save-features x.npy --save-stats x.npz "$X"
+    score --save-features y.npy "$Y"
+    all=(--metrics fid,kid,prdc --kid-size 20 --kid-subsets 5 --bootstrap 20 --json)
+    score "${all[@]}" "$X" "$Y" >pictures.json
+    fid-score --quiet "${all[@]}" x.npy y.npy >files.json # no network is needed
+    score "${all[@]}" "$X" y.npy >mixed.json
+    [ "$(scores pictures.json)" = "$(scores files.json)" ]
+    [ "$(scores pictures.json)" = "$(scores mixed.json)" ]
+    [ "$(value files.json 'o["reference"]["kind"], o["reference"]["count"], o["scored"]["count"]')" = "('features', 40, 30)" ]
+    fid-score --quiet --save-stats again.npz x.npy
+    $python -c 'import numpy as np; a, b = np.load("x.npz"), np.load("again.npz"); assert (a["mu"] == b["mu"]).all() and (a["sigma"] == b["sigma"]).all() and b["count"] == 40'
+    fid-score --quiet x.npz y.npy | grep -q 'note .*does not say which weights'
+    $python -c '
+import numpy as np
+x = np.load("x.npy")
+np.save("one.npy", x[:1]); np.save("flat.npy", x[0]); np.save("wide.npy", np.zeros((4, 9000), "f4"))
+x[3, 2] = np.inf; np.save("inf.npy", x)'
+    head -c 300 x.npy >cut.npy
+    fails_with 1 'one.npy: features are an array' fid-score --quiet one.npy y.npy
+    fails_with 1 'flat.npy: features are an array' fid-score --quiet flat.npy y.npy
+    fails_with 1 'wide.npy: features are an array' fid-score --quiet wide.npy y.npy
+    fails_with 1 'inf.npy: row 3 .*not finite' fid-score --quiet inf.npy y.npy
+    fails_with 1 'cut.npy: .*(end|trunc)' fid-score --quiet cut.npy y.npy
+    fails_with 2 'x.npy: features are what it has already' fid-score --save-features z.npy x.npy
+    fails_with 2 'x.npy: the Inception score' fid-score --metrics is x.npy
+}
+
+@test "a dataset zip is a side as the store it was made of" {
+    need pack-lmdb
+    pack-lmdb --quiet --codec png s.lmdb "$X"
+    pack-lmdb unpack --quiet --out d.zip s.lmdb
+    score --save-features a.npy s.lmdb
+    score --save-features b.npy --json d.zip >b.json
+    cmp a.npy b.npy
+    [ "$(value b.json 'o["scored"]["kind"], o["scored"]["read"], o["scored"]["rejected"]')" = "('zip', 40, 0)" ]
+    $python -c '
+import zipfile
+z = zipfile.ZipFile("bad.zip", "w")
+for n in zipfile.ZipFile("d.zip").namelist()[:4]: z.writestr(n, zipfile.ZipFile("d.zip").read(n))
+z.writestr("z.png", b"no picture")'
+    status=0
+    score --json --rejects r.jsonl bad.zip "$X" >out 2>err || status=$?
+    [ "$status" -eq 3 ]
+    [ "$(wc -l <r.jsonl)" -eq 1 ]
+    grep -q 'z.png' r.jsonl
+    head -c 2000 d.zip >cut.zip
+    fails_with 1 'cut.zip' fid-score --quiet --features "$net" cut.zip "$X"
+}
+
+@test "Inception's earlier layers are features of their own" {
+    $python "$ROOT/tests/programs/inception_weights.py" "$ROOT/tests/reference/inception-shapes.json" safetensors i.safetensors
+    samples 3 16 16 >three.tar
+    for d in 64 192 768; do
+        fid-score --quiet --inception i.safetensors --features inception-$d --save-features f.npy --save-stats $d.npz --json three.tar >$d.json
+        [ "$(value $d.json 'o["features"]["name"], o["features"]["dim"]')" = "('inception-$d', $d)" ]
+        $python -c 'import sys, numpy as np; f = np.load("f.npy"); assert f.shape == (3, int(sys.argv[1])) and abs(np.load(sys.argv[1] + ".npz")["mu"] - f.mean(0)).max() < 1e-5 and f.std() > 0' $d
+    done
+    fails_with 1 '64.npz .*192' fid-score --quiet 64.npz 192.npz
+    fails_with 2 'needs --features inception' fid-score --quiet --features inception-64 --metrics is three.tar
+}
+
 @test "path length with dlib's face embedding, which takes floats for it" {
     [ -r "$FACEMILL_MODELS/dlib_face_recognition_resnet_model_v1.dat" ] || skip "dlib's face embedding is not there (make models)"
     fid-score --quiet --features dlib-face --ppl "$net" --ppl-samples 3 --json >1.json

@@ -141,16 +141,36 @@ static double by_definition(const struct ppl_options *o, struct extractor *x) {
         for (int k = 0; k < 2 * Z; k++)
             z[k / Z][k % Z] = (float)numpy_rng_gauss(&rng);
         double t = o->full ? numpy_rng_double(&rng) : 0;
+        if (o->z) { /* two points of the great circle through both */
+            double a[Z], b[Z], la = 0, lb = 0, dot = 0;
+            for (int j = 0; j < Z; j++)
+                la += (double)z[0][j] * z[0][j], lb += (double)z[1][j] * z[1][j];
+            for (int j = 0; j < Z; j++) {
+                a[j] = z[0][j] / sqrt(la), b[j] = z[1][j] / sqrt(lb);
+                dot += a[j] * b[j];
+            }
+            for (int k = 0; k < 2; k++)
+                for (int j = 0; j < Z; j++) {
+                    double at = t + k * o->epsilon, angle = acos(dot);
+                    z[k][j] = (float)((sin((1 - at) * angle) * a[j] + sin(at * angle) * b[j]) / sin(angle));
+                }
+        }
         for (int k = 0; k < 2; k++)
             sg2_generate_ws(gen, &(struct sg2_latents){.n = 1, .z = z[k]}, ws[k]);
         assert_true(num_ws <= 16);
         for (int k = 0; k < 2; k++)
             for (int j = 0; j < W; j++)
-                w[k][j] = (float)(ws[0][j] + ((double)ws[1][j] - ws[0][j]) * (t + k * o->epsilon));
+                w[k][j] = o->z ? ws[k][j] : (float)(ws[0][j] + ((double)ws[1][j] - ws[0][j]) * (t + k * o->epsilon));
         sg2_generate_float(gen, &(struct sg2_latents){.n = 2, .w = w[0]}, pictures);
         for (int k = 0; k < 2 * RES * RES * 3; k++)
             pictures[k] = (pictures[k] + 1) * 127.5f;
-        assert_int_equal(extractor_run_float(x, pictures, 2, RES, RES, features, &e), ST_OK);
+        float half[2 * RES / 2 * RES / 2 * 3];
+        for (int k = 0; k < 2 * RES / 2 * RES / 2 * 3; k++) { /* columns 2 to 5 and rows 3 to 6 of 8 */
+            int ch = k % 3, column = k / 3 % (RES / 2), row = k / 3 / (RES / 2) % (RES / 2), n = k / 3 / (RES / 2) / (RES / 2);
+            half[k] = pictures[((n * RES + row + 3) * RES + column + 2) * 3 + ch];
+        }
+        int side = o->crop ? RES / 2 : RES;
+        assert_int_equal(extractor_run_float(x, o->crop ? half : pictures, 2, side, side, features, &e), ST_OK);
         distance[i] = 0;
         for (int k = 0; k < D; k++)
             distance[i] += pow((features[k] - features[D + k]) / o->epsilon, 2);
@@ -169,8 +189,8 @@ static void path_length_by_definition(void **state) {
     (void)state;
     struct extractor *x = open_extractor(7);
     double last = 0;
-    for (int full = 0; full < 2; full++) {
-        struct ppl_options o = {.device = "cpu", .threads = 1, .samples = 21, .epsilon = 1e-2, .full = full, .seed = 5};
+    for (int kind = 0; kind < 5; kind++) {
+        struct ppl_options o = {.device = "cpu", .threads = 1, .samples = 21, .epsilon = 1e-2, .full = kind % 2, .z = kind / 2 % 2, .crop = kind == 4, .seed = 5};
         struct ppl p, again;
         struct error e;
         if (ppl_measure(path, x, &o, &p, &e) != ST_OK)
