@@ -383,7 +383,7 @@ static bool is_video(struct video_options *v) {
 /* A name that promises a file of a kind that is not made here would become a folder: "faces.gif/". */
 static void check_name(const char *path) {
     static const char *const others[] = {".gif", ".mp4", ".mkv", ".webm", ".mov", ".avi", ".bmp", ".tif", ".tiff", ".avif", ".svg", ".pdf", ".npy",
-                                         ".tar", ".zip"};
+                                         ".npz", ".tar", ".zip"};
     const char *dot = strrchr(path, '.');
     for (size_t i = 0; dot && i < sizeof others / sizeof *others; i++)
         if (!strcasecmp(dot, others[i]))
@@ -393,6 +393,9 @@ static void check_name(const char *path) {
 
 static void check_usage(const struct work *w, int operands, const struct video_options *video) {
     bool picture = o.out && sink_is_grid(o.out);
+    const char *dot = o.save_w ? strrchr(o.save_w, '.') : NULL;
+    if (dot && !strcasecmp(dot, ".npz"))
+        cli_usage("--save-w %s: what is written is one array, .npy", o.save_w);
     if (!o.network)
         cli_usage("--network FILE is needed");
     if (picture && !video && o.format && format_kind[o.format] != image_format_by_name(o.out))

@@ -10,6 +10,7 @@
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
 #include "common/latent/direction.h"
+#include "common/latent/file.h"
 #include "common/latent/filters.h"
 #include "common/latent/groups.h"
 #include "common/latent/seeds.h"
@@ -95,9 +96,9 @@ static FILE *open_latents(const char *name) {
         cli_need_stream_stdin("a latent stream (NumPy arrays)");
         return stdin;
     }
-    FILE *f = fopen(name, "rb");
-    if (!f)
-        cli_die("%s: %s", name, strerror(errno));
+    FILE *f;
+    struct error e;
+    must(latent_open(&f, name, &e), &e);
     return f;
 }
 

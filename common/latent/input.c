@@ -1,13 +1,13 @@
 /* input.c - see input.h. */
 #include "common/latent/input.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/latent/file.h"
 #include "common/latent/seeds.h"
 #include "common/stream/npy.h"
 
@@ -72,8 +72,8 @@ static enum status next_file(struct latent_input *in, struct error *e) {
     in->file++;
     bool piped = !strcmp(path, "-");
     in->name = piped ? "stdin" : path;
-    in->f = piped ? stdin : fopen(path, "rb");
-    return in->f ? ST_OK : st_fail(e, "%s: %s", path, strerror(errno));
+    in->f = stdin;
+    return piped ? ST_OK : latent_open(&in->f, path, e);
 }
 
 /* Begins the next array; ST_END at the end of the file. */

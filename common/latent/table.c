@@ -1,13 +1,13 @@
 /* table.c - see table.h. */
 #include "common/latent/table.h"
 
-#include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/latent/file.h"
 
 #define MAX_DIRECTIONS 4096
 #define MAX_SOURCES 4096
@@ -97,10 +97,11 @@ static void free_texts(char **text, int n) {
 
 enum status table_read_directions(struct latent_table *t, const char *path, struct error *e) {
     struct npy a = {0};
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return st_fail(e, "%s: %s", path, strerror(errno));
-    enum status st = npy_read(f, path, NPY_F32, &a, e);
+    FILE *f;
+    enum status st = latent_open(&f, path, e);
+    if (st != ST_OK)
+        return st;
+    st = npy_read(f, path, NPY_F32, &a, e);
     fclose(f);
     if (st == ST_END)
         st = st_fail(e, "%s: the file is empty", path);

@@ -208,3 +208,33 @@ fails_from() { # PATTERN: latents from l.npy
     gen --plan | grep -q conv2d
     gen --profile | grep -q '^conv2d '
 }
+
+@test "a NumPy archive of other projectors counts as its array w" {
+    sg2-gen --quiet --network "$NET" --seeds 3,4 --save-w w.npy >seeds.tar
+    $python - <<'PY'
+import numpy as np
+w = np.load('w.npy')
+np.savez('projected_w.npz', w=w)
+np.savez_compressed('small.npz', noise=w[:1] * 0, w=w)
+np.savez('only.npz', latents=w)
+np.savez('several.npz', a=w, b=w)
+np.savez('none.npz')
+open('cut.npz', 'wb').write(open('projected_w.npz', 'rb').read()[:700])
+open('p.npy', 'wb').write(b'PK')
+PY
+    sg2-gen --quiet --network "$NET" w.npy | tar xO --wildcards '*.ppm' >want
+    for f in projected_w small only; do
+        sg2-gen --quiet --network "$NET" $f.npz | tar xO --wildcards '*.ppm' >got
+        cmp want got
+        sg2-latent cat $f.npz | cmp - w.npy
+    done
+    sg2-gen --quiet --network "$NET" <(cat w.npy) | tar xO --wildcards '*.ppm' | cmp - want
+    $python -c 'import numpy as np; np.savez("d.npz", np.load("w.npy")[0, :1])'
+    sg2-gen --quiet --network "$NET" --seeds 1 --directions d.npz --out d.png
+    fails_with 1 'several.npz: 2 arrays, and none of them is w' sg2-gen --quiet --network "$NET" several.npz
+    fails_with 1 'none.npz' sg2-latent info none.npz
+    fails_with 1 'cut.npz' sg2-latent info cut.npz
+    fails_with 1 'p.npy: no .npy array' sg2-latent info p.npy
+    fails_with 2 'save-w w.npz: what is written is one array' sg2-gen --quiet --network "$NET" --seeds 1 --save-w w.npz
+    fails_with 2 'out w.npz' sg2-gen --quiet --network "$NET" --seeds 1 --out w.npz
+}
