@@ -6,7 +6,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "common/base/mem.h"
 #include "common/base/target.h"
@@ -103,7 +102,8 @@ static char *cache_folder(void) {
     return home && *home ? xasprintf("%s/.cache/facemill", home) : NULL;
 }
 
-/* --save-features: rows are written as they come, and the header, whose size does not depend on the count, again at the end. */
+/* --save-features: rows are written as they come, and the header, whose size does not depend on the count, again at the end.
+ * It gets its name then; where the program ends before, target.h sees to it. */
 static char *features_temporary;
 
 static FILE *open_features(int dim) {
@@ -111,14 +111,12 @@ static FILE *open_features(int dim) {
     struct error e = {"no room"};
     if (target_check(o.save_features, &e) != ST_OK)
         cli_die("%s", e.text);
-    features_temporary = xasprintf("%s.tmp-%ld", o.save_features, (long)getpid());
+    features_temporary = target_begin(o.save_features);
     FILE *f = fopen(features_temporary, "wb");
     if (!f)
         cli_die("%s: %m", o.save_features);
-    if (npy_write_header(f, "<f4", 2, none, &e) != ST_OK) {
-        unlink(features_temporary);
+    if (npy_write_header(f, "<f4", 2, none, &e) != ST_OK)
         cli_die("%s: %s", o.save_features, e.text);
-    }
     return f;
 }
 
@@ -128,23 +126,16 @@ static void close_features(FILE *f, int64_t count, int dim) {
     enum status st = fseek(f, 0, SEEK_SET) ? st_fail(&e, "%m") : npy_write_header(f, "<f4", 2, shape, &e);
     if (fclose(f) != 0 && st == ST_OK)
         st = st_fail(&e, "%m");
-    if (st == ST_OK && rename(features_temporary, o.save_features) != 0)
+    if (st == ST_OK && !target_keep(features_temporary, o.save_features))
         st = st_fail(&e, "%m");
-    if (st != ST_OK) {
-        unlink(features_temporary);
+    if (st != ST_OK)
         cli_die("%s: %s", o.save_features, e.text);
-    }
-    free(features_temporary);
-    features_temporary = NULL;
 }
 
 static void measure(struct side *s, const char *operand, const struct side_options *so) {
     struct error e;
-    if (side_measure(s, operand, so, &e) != ST_OK) {
-        if (so->features_to)
-            unlink(features_temporary);
+    if (side_measure(s, operand, so, &e) != ST_OK)
         cli_die("%s", e.text);
-    }
     if (s->from_cache)
         cli_info("%s: statistics of %lld pictures from the cache", operand, (long long)s->statistics.count);
     if (s->write_failed)

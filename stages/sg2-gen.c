@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "common/base/hash.h"
 #include "common/base/mem.h"
@@ -147,9 +146,6 @@ static char *save_w_name;
 static struct sink *unfinished;
 
 static void remove_unfinished(void) {
-    if (save_w_name)
-        unlink(save_w_name); /* fails when it was renamed */
-    free(save_w_name);
     sink_cancel(unfinished);
 }
 
@@ -493,7 +489,7 @@ int main(int argc, char **argv) {
         if (o.save_w) {
             if (target_check(o.save_w, &e) != ST_OK)
                 cli_die("%s", e.text);
-            save_w_name = xasprintf("%s.tmp-%ld", o.save_w, (long)getpid());
+            save_w_name = target_begin(o.save_w);
             if (!(w.save_w = fopen(save_w_name, "wb")))
                 cli_die("%s: %s", o.save_w, strerror(errno));
         }
@@ -512,7 +508,7 @@ int main(int argc, char **argv) {
         latent_input_close(in);
         double spent = cli_seconds() - started;
         cli_progress_end(&w.progress);
-        if (w.save_w && (fclose(w.save_w) != 0 || rename(save_w_name, o.save_w) != 0))
+        if (w.save_w && (fclose(w.save_w) != 0 || !target_keep(save_w_name, o.save_w)))
             cli_die("%s: %s", o.save_w, strerror(errno));
         double flops = program_get_info(sg2_generator_program(w.generator)).flops / sg2_generator_batch(w.generator);
         cli_info("%lld pictures in %.1f s: %.1f a second, %.1f GFLOP/s", (long long)w.progress.done, spent,

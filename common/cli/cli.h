@@ -69,7 +69,8 @@ struct cli_program {
  * names are not abbreviated, but a near miss is named in the error). Handles --help/-h (stdout, exit 0), --version/-V (stdout,
  * exit 0), --quiet/-q, --verbose/-v unless the table uses these letters itself, and on misuse prints one line and a short
  * usage to stderr and exits 2. Operands are moved behind the options in argv; returns the index of the
- * first. Sets SIGPIPE to its default action, so a closed pipe ends the program quietly. */
+ * first. A closed pipe (SIGPIPE, even where it came ignored) ends the program quietly. What ends it, signals and exit() alike, leaves no
+ * temporary file of base/target.h behind. */
 int cli_start(const struct cli_program *program, int argc, char **argv);
 
 /* For programs that compute with several threads, first thing in main: makes idle OpenMP threads sleep rather than spin, by

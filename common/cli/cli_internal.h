@@ -8,6 +8,9 @@
 
 #include "common/cli/cli.h"
 
+/* From now on signals that end the program, and exit(), remove what target.h began and nobody kept. */
+void cli__end_tidily(void);
+
 extern const struct cli_program *cli__program; /* NULL before cli_start */
 const char *cli__name(void);                   /* the program's name for messages; "facemill" before cli_start */
 

@@ -8,7 +8,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -265,7 +264,7 @@ static void occupy_standard_files(void) {
 
 int cli_start(const struct cli_program *program, int argc, char **argv) {
     occupy_standard_files();
-    signal(SIGPIPE, SIG_DFL);
+    cli__end_tidily();
     cli__program = program;
     int n = table_size(program->options);
     free(given);

@@ -1,10 +1,9 @@
-/* progress.c - time, processors, the progress line and the signals of an orderly end.
+/* progress.c - time, processors, the progress line.
  *
  * cli_progress_add is called for each sample: it costs an atomic addition and one reading of the clock (about 30 ns).
  */
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -86,29 +85,4 @@ void cli_progress_add(struct cli_progress *p, int64_t n) {
 void cli_progress_end(struct cli_progress *p) {
     (void)p;
     cli__redraw(NULL);
-}
-
-volatile sig_atomic_t cli_stop, cli_snapshot;
-
-static void on_stop(int sig) {
-    if (cli_stop++) { /* the second one means it */
-        signal(sig, SIG_DFL);
-        raise(sig);
-    }
-}
-
-static void on_snapshot(int sig) {
-    (void)sig;
-    cli_snapshot = 1;
-}
-
-void cli_catch_stop(void) {
-    /* SA_RESTART: reads and writes under way are finished; the program looks at cli_stop between two pieces of work. */
-    struct sigaction stop = {.sa_handler = on_stop, .sa_flags = SA_RESTART | SA_NODEFER};
-    struct sigaction snapshot = {.sa_handler = on_snapshot, .sa_flags = SA_RESTART};
-    sigemptyset(&stop.sa_mask);
-    sigemptyset(&snapshot.sa_mask);
-    sigaction(SIGINT, &stop, NULL);
-    sigaction(SIGTERM, &stop, NULL);
-    sigaction(SIGUSR1, &snapshot, NULL);
 }

@@ -69,7 +69,7 @@ enum status file_write_renamed(const char *path, const void *data, size_t size, 
     enum status st = target_check(path, e);
     if (st != ST_OK)
         return st;
-    char *temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
+    char *temporary = target_begin(path);
     const char *what = "make";
     int fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     bool ok = fd >= 0;
@@ -84,15 +84,11 @@ enum status file_write_renamed(const char *path, const void *data, size_t size, 
     }
     if (ok) {
         what = "rename to";
-        ok = rename(temporary, path) == 0;
+        ok = target_keep(temporary, path);
+    } else {
+        target_drop(temporary);
     }
-    if (!ok) {
-        st = st_fail(e, "%s %s: %s", what, path, strerror(errno));
-        if (fd >= 0)
-            unlink(temporary);
-    }
-    free(temporary);
-    return st;
+    return ok ? ST_OK : st_fail(e, "%s %s: %s", what, path, strerror(errno));
 }
 
 enum status file_write_atomic(const char *path, const void *data, size_t size, struct error *e) {

@@ -396,7 +396,7 @@ enum status safetensors_write(const char *path, const struct st_entry *t, int n,
     struct bytes header = {0};
     build_header(t, order, n, meta, n_meta, &header);
 
-    char *temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
+    char *temporary = target_begin(path);
     int fd = -1;
     if (header.size - 8 > ST_MAX_HEADER) {
         st = st_fail(e, "%s: its header would be over %llu bytes", path, (unsigned long long)ST_MAX_HEADER);
@@ -416,18 +416,17 @@ enum status safetensors_write(const char *path, const struct st_entry *t, int n,
         ok = false;
         why = errno;
     }
-    if (ok && rename(temporary, path)) {
-        ok = false;
+    if (ok) {
+        ok = target_keep(temporary, path);
         why = errno;
+        temporary = NULL;
     }
     if (ok)
         sync_folder(path);
-    else {
-        unlink(temporary);
+    else
         st = st_fail(e, "write %s: %s", path, strerror(why));
-    }
 out:
-    free(temporary);
+    target_drop(temporary);
     free(order);
     bytes_free(&header);
     return st;

@@ -28,7 +28,7 @@ enum status zip_create(struct zip_writer **out, const char *path, struct error *
         return ST_FAIL;
     struct zip_writer *z = xcalloc(1, sizeof *z);
     z->path = xstrdup(path);
-    z->temporary = xasprintf("%s.tmp-%ld", path, (long)getpid());
+    z->temporary = target_begin(path);
     z->fd = open(z->temporary, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
     if (z->fd < 0) {
         enum status st = st_fail(e, "make %s: %s", path, strerror(errno));
@@ -71,10 +71,11 @@ enum status zip_close(struct zip_writer *z, struct error *e) {
     enum status st = ST_OK;
     if (archive_write_close(z->archive) != ARCHIVE_OK)
         st = st_fail(e, "write %s: %s", z->path, archive_error_string(z->archive));
-    else if (fsync(z->fd) || rename(z->temporary, z->path))
+    else if (fsync(z->fd))
         st = st_fail(e, "write %s: %s", z->path, strerror(errno));
     if (st == ST_OK) {
-        free(z->temporary);
+        if (!target_keep(z->temporary, z->path))
+            st = st_fail(e, "write %s: %s", z->path, strerror(errno));
         z->temporary = NULL;
     }
     zip_discard(z);
@@ -86,12 +87,9 @@ void zip_discard(struct zip_writer *z) {
         return;
     if (z->archive)
         archive_write_free(z->archive); /* may still write: before the file goes */
-    if (z->fd >= 0) {
+    if (z->fd >= 0)
         close(z->fd);
-        if (z->temporary)
-            unlink(z->temporary);
-    }
-    free(z->temporary);
+    target_drop(z->temporary);
     free(z->path);
     free(z);
 }

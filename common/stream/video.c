@@ -63,7 +63,7 @@ enum status video_open(struct video **out, const struct video_options *o, struct
     video_rate(o->fps, &v->num, &v->den);
     if (o->path) {
         v->name = v->path = xstrdup(o->path);
-        v->temporary = xasprintf("%s.tmp-%ld", o->path, (long)getpid());
+        v->temporary = target_begin(o->path);
         if (!(v->f = fopen(v->temporary, "wb"))) {
             enum status st = st_fail(e, "make %s: %s", v->path, strerror(errno));
             video_close(v, false, NULL);
@@ -112,17 +112,12 @@ enum status video_close(struct video *v, bool keep, struct error *e) {
         st_prefix(st, e, "write %s", v->name);
     if (v->path && v->f && fclose(v->f) != 0 && st == ST_OK)
         st = st_fail(e, "write %s: %s", v->name, strerror(errno));
-    if (v->path && v->f) {
-        if (!keep || st != ST_OK)
-            unlink(v->temporary);
-        else if (rename(v->temporary, v->path) != 0) {
-            st = st_fail(e, "rename to %s: %s", v->name, strerror(errno));
-            unlink(v->temporary);
-        }
-    }
+    if (!keep || st != ST_OK)
+        target_drop(v->temporary);
+    else if (v->temporary && !target_keep(v->temporary, v->path))
+        st = st_fail(e, "rename to %s: %s", v->name, strerror(errno));
     animation_free(v->animation);
     bytes_free(&v->bytes);
-    free(v->temporary);
     free(v->path);
     free(v);
     return st;

@@ -148,3 +148,25 @@ PY
     gen --format y4m >/dev/full 2>err || full=$?
     [ $full = 1 ] && [ "$(wc -l <err)" = 1 ] && grep -q 'No space' err
 }
+
+# The latents stay open: the program waits for more when the signal comes.
+@test "a signal in the middle leaves no file under a temporary name" {
+    $python -c 'import numpy as np; np.save("z.npy", np.zeros((1, 32), "f4"))'
+    mkfifo pipe
+    for signal in INT TERM HUP; do
+        exec 4<>pipe
+        env --default-signal=INT sg2-gen --quiet --threads 1 --network "$NET" --class 1 --animate --out a.png --save-w w.npy - <&4 3>&- 4>&- &
+        cat z.npy >&4
+        tries=0
+        until ls a.png.tmp-* w.npy.tmp-* >/dev/null 2>&1; do
+            sleep 0.05
+            [ $((tries += 1)) -lt 1200 ]
+        done
+        kill -$signal $!
+        status=0
+        wait $! || status=$?
+        exec 4>&-
+        [ "$status" -eq $((128 + $(kill -l $signal))) ]
+        [ "$(ls)" = "$(printf 'pipe\nz.npy')" ]
+    done
+}
