@@ -18,10 +18,10 @@ enum { FID = METRIC_FID, KID = METRIC_KID, PRDC = METRIC_PRDC, IS = METRIC_IS, P
 static struct {
     const char *ref, *metrics, *features, *inception, *save, *save_features, *cache, *rejects, *ppl;
     int resize, covariance, ppl_sampling, ppl_space, device;
-    long size, batch, jobs, kid_subsets, kid_size, seed, splits, bootstrap, ppl_samples;
+    long size, batch, jobs, kid_subsets, kid_size, seed, splits, neighbours, bootstrap, ppl_samples;
     double ppl_epsilon, max_fid, max_kid, max_ppl, max_reject;
     bool ppl_crop, no_cache, no_graph, json, fp32;
-} o = {.metrics = "fid", .features = "inception", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10,
+} o = {.metrics = "fid", .features = "inception", .kid_subsets = 100, .kid_size = 1000, .seed = 2020, .splits = 10, .neighbours = 3,
        .ppl_samples = 1000, .ppl_epsilon = 1e-4, .max_fid = NAN, .max_kid = NAN, .max_ppl = NAN}; /* NAN: no gate, every comparison with it is false */
 
 static const struct cli_option options[] = {
@@ -41,6 +41,7 @@ static const struct cli_option options[] = {
     {0, "kid-size", "N", CLI_INT, &o.kid_size, 0, 1e6, "pictures a draw (at most the smaller side); 0 = all"},
     {0, "bootstrap", "N", CLI_INT, &o.bootstrap, 0, 100000, "95 % intervals of FID and KID from N resamples; 0 = none"},
     {0, "seed", "N", CLI_INT, &o.seed, 0, 4294967295.0, "of KID's draws, resamples and PPL (NumPy's generator)"},
+    {0, "neighbours", "K", CLI_INT, &o.neighbours, 1, 64, "of precision and recall"},
     {0, "splits", "N", CLI_INT, &o.splits, 1, 1000, "of the Inception score"},
     {0, "ppl", "NETWORK", CLI_STRING, &o.ppl, 0, 0, "path length of that generator, with distances of --features"},
     {0, "ppl-samples", "N", CLI_INT, &o.ppl_samples, 1, 10000000, "pairs of latents"},
@@ -164,7 +165,7 @@ static void compare(const struct side *ref, const struct side *made, struct scor
         bootstrap_kid(ref->features, a->count, made->features, b->count, a->dim, r->kid.mean, r->resamples, (uint32_t)r->seed,
                       &r->kid_interval);
     if (st == ST_OK && r->wanted & PRDC)
-        st = manifold_scores(ref->features, a->count, made->features, b->count, a->dim, 3, 5, &r->prdc, &e);
+        st = manifold_scores(ref->features, a->count, made->features, b->count, a->dim, (int)o.neighbours, 5, &r->prdc, &e);
     if (st != ST_OK)
         cli_die("%s", e.text);
 }
@@ -213,6 +214,8 @@ static void check_usage(int operands, const char *reference, const char *scored,
         cli_usage("a second side to compare with is missing: --ref SIDE");
     if (o.bootstrap && (!reference || !(wanted & (FID | KID))))
         cli_usage("--bootstrap is for FID or KID of two sides");
+    if (o.no_cache && o.cache)
+        cli_usage("--cache and --no-cache exclude each other");
     if (reference && !strcmp(reference, "-") && !strcmp(scored, "-"))
         cli_usage("only one side can be stdin");
     if (!*o.features)

@@ -154,6 +154,7 @@ static void json_scores(cJSON *j, const struct scores *r, bool compared) {
         cJSON_AddNumberToObject(j, "precision", r->prdc.precision);
         cJSON_AddNumberToObject(j, "recall", r->prdc.recall);
         cJSON_AddNumberToObject(j, "f_score", r->prdc.f_score);
+        cJSON_AddNumberToObject(j, "precision_neighbours", r->prdc.k_pr);
         cJSON_AddNumberToObject(j, "density", r->prdc.density);
         cJSON_AddNumberToObject(j, "coverage", r->prdc.coverage);
     }

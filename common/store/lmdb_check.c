@@ -81,7 +81,7 @@ static enum status read_metas(const uint8_t *map, uint64_t size, struct meta bot
     if (size < 2 * 512)
         return st_fail(e, size ? "too short for an LMDB database" : "the file is empty");
     if (u32(map + 16) != MAGIC || !(u16(map + 10) & META))
-        return st_fail(e, "not an LMDB database");
+        return st_fail(e, "not an LMDB database (pack-lmdb makes one of pictures, folders and zips)");
     if (u32(map + 20) != VERSION)
         return st_fail(e, "an LMDB database of another version (%u)", u32(map + 20));
     if (!read_meta(map, &both[0]) || size < both[0].page_size + (uint64_t)META_END ||

@@ -69,7 +69,7 @@ enum status store_find_place(struct store_place *p, const char *path, struct err
         p->file = xasprintf("%s/data.mdb", path);
         p->lock = xasprintf("%s/lock.mdb", path);
         if (stat(p->file, &sb)) {
-            enum status st = st_fail(e, "%s", errno == ENOENT ? "no picture store: a folder without data.mdb" : strerror(errno));
+            enum status st = st_fail(e, "%s", errno == ENOENT ? "no picture store: a folder without data.mdb (pack-lmdb makes one of pictures)" : strerror(errno));
             store_free_place(p);
             return st;
         }

@@ -21,6 +21,7 @@ struct sink {
     struct sink_options o;
     char *path;                   /* NULL: stream */
     bool grid, files;             /* files: not stdout */
+    bool lossless;                /* nobody asked for PPM, which has no alpha */
     struct sample_writer *writer; /* of a stream */
     struct video *video;
     struct image *tiles;          /* [n_tiles] of a grid */
@@ -55,7 +56,8 @@ static enum status write_item(struct sink *k, struct item *i, struct error *e) {
         i->image = (struct image){0};
         return ST_OK;
     }
-    enum status st = sample_set_picture(&i->sample, &i->image, k->o.format, k->o.quality, e);
+    enum image_format format = k->lossless && i->image.channels == 4 ? IMAGE_PNG : k->o.format;
+    enum status st = sample_set_picture(&i->sample, &i->image, format, k->o.quality, e);
     if (st != ST_OK)
         return st;
     return k->path ? sample_write_folder(k->path, &i->sample, IMAGE_UNKNOWN, k->o.quality, e) : sample_write(k->writer, &i->sample, e);
@@ -104,6 +106,7 @@ enum status sink_open(struct sink **out, const struct sink_options *o, struct er
     k->ring = xcalloc((size_t)k->o.depth, sizeof *k->ring);
     pthread_mutex_init(&k->lock, NULL);
     pthread_cond_init(&k->change, NULL);
+    k->lossless = k->o.format == IMAGE_UNKNOWN && !k->grid;
     if (k->o.format == IMAGE_UNKNOWN)
         k->o.format = k->grid ? image_format_by_name(strrchr(k->path, '.') + 1) : k->path ? IMAGE_PNG : IMAGE_PPM;
     enum status st = ST_OK;

@@ -16,7 +16,7 @@
 
 struct sink_options {
     const char *path;         /* NULL: sample stream on stdout; a name with a picture's suffix: grid; else a folder */
-    enum image_format format; /* IMAGE_UNKNOWN: ppm in a stream, png in a folder, by its name in a file */
+    enum image_format format; /* IMAGE_UNKNOWN: ppm in a stream (png with alpha), png in a folder, by its name in a file */
     int quality;              /* of jpg and webp */
     const struct video_options *video; /* not NULL: a video, and what is above does not count */
     int columns, rows;        /* of a grid; 0: about square. Only that columns * rows tiles fit is checked */

@@ -25,6 +25,7 @@ need_faces() { [ -r "$FACEMILL_MODELS/dlib_face_recognition_resnet_model_v1.dat"
 @test "every score agrees with NumPy and SciPy on the saved features" {
     score --metrics fid,kid,prdc,is --kid-size 5 --kid-subsets 7 --splits 2 --save-features a.npy --json "$B" "$A" >ab.json
     score --save-features b.npy "$B"
+    score --metrics prdc --neighbours 2 --json b.npy a.npy >two.json
     $python - ab.json a.npy b.npy <<'PY'
 import json, sys
 import numpy as np
@@ -47,7 +48,9 @@ assert abs(o['kid_std'] - np.std(kid)) < 1e-6 * np.std(kid)
 dist = lambda x, y: np.sqrt(((x[:, None] - y[None])**2).sum(-1))
 rr, gg, gr = dist(b, b), dist(a, a), dist(a, b)
 ball = lambda d, k: np.sort(d, 1)[:, k]
-assert o['precision'] == (gr <= ball(rr, 3)[None]).any(1).mean()
+assert o['precision'] == (gr <= ball(rr, 3)[None]).any(1).mean() and o['precision_neighbours'] == 3
+two = json.load(open('two.json'))
+assert two['precision'] == (gr <= ball(rr, 2)[None]).any(1).mean() and two['precision_neighbours'] == 2 and two['density'] == o['density']
 assert o['recall'] == (gr <= ball(gg, 3)[:, None]).any(0).mean()
 assert abs(o['density'] - (gr < ball(rr, 5)[None]).sum(0).mean() / 5) < 1e-12
 assert o['coverage'] == (gr.min(0) < ball(rr, 5)).mean()
@@ -216,6 +219,7 @@ np.savez("single.npz", mu=z["mu"].astype("f4"), sigma=z["sigma"].astype("f4"))'
     fails_with 2 '.second side.*|no SIDE' fid-score --features dlib-face --bootstrap 3 "$A"
     fails_with 2 'bootstrap is for FID or KID' fid-score --features dlib-face --bootstrap 3 --metrics prdc "$A" "$C"
     fails_with 2 'no SIDE' fid-score --ppl nowhere --ref "$A"
+    fails_with 2 'exclude each other' fid-score --no-cache --cache folder "$A" "$C"
     fails_with 2 'needs --features inception' fid-score --features dlib-face --metrics is "$A" "$C"
     score --features dlib-face --save-stats a.npz "$A"
     fails_with 2 'has no features' fid-score --features dlib-face --metrics kid a.npz "$C"

@@ -238,3 +238,17 @@ PY
     fails_with 2 'save-w w.npz: what is written is one array' sg2-gen --quiet --network "$NET" --seeds 1 --save-w w.npz
     fails_with 2 'out w.npz' sg2-gen --quiet --network "$NET" --seeds 1 --out w.npz
 }
+
+@test "alpha gets into a sample stream unless PPM is asked for" {
+    need pack-lmdb
+    samples 12 16 16 png | pack-lmdb --quiet --channels 4 --codec png clear
+    sg2-train --quiet --data clear --out r --fmaps 0.004 --channel-max 8 --batch 4 --z-dim 16 --w-dim 16 --kimg 0 --grid 2x2
+    sg2-gen --quiet --network r/network-final.safetensors --seeds 5,6 >a.tar
+    sg2-gen --quiet --network r/network-final.safetensors --seeds 5,6 --out a
+    member a.tar seed0005.png >p.png
+    cmp p.png a/seed0005.png
+    $python -c 'from PIL import Image; i = Image.open("p.png"); assert i.mode == "RGBA" and i.getextrema()[3][0] < 255'
+    pack-lmdb --quiet --channels 4 --codec png again a.tar
+    pack-lmdb unpack --quiet again | tar xO seed0005.png | cmp - p.png
+    sg2-gen --quiet --network r/network-final.safetensors --seeds 5 --format jpg | tar t | grep -q jpg
+}
