@@ -215,14 +215,10 @@ static enum status crop_picture(const struct sample *in, const struct image *im,
 
 static enum status work(void *context, const struct sample *in, struct sample_list *out, struct error *e) {
     (void)context;
-    struct image_info info;
     struct image im;
-    enum status st = image_probe(in->picture.data, in->picture.size, &info, e);
-    if (!st)
-        st = image_decode(in->picture.data, in->picture.size, 3, &im, e);
+    enum status st = image_decode_upright(in->picture.data, in->picture.size, 3, &im, NULL, e);
     if (st)
         return st;
-    image_orient(&im, info.orientation);
     st = crop_picture(in, &im, out, e);
     image_free(&im);
     return st;

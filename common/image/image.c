@@ -6,6 +6,7 @@
 #include "common/image/image.h"
 
 #include <assert.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -171,6 +172,19 @@ enum status image_decode(const void *bytes, size_t size, int channels, struct im
     return image_decode_scaled(bytes, size, channels, 0, im, NULL, e);
 }
 
+enum status image_decode_upright(const void *bytes, size_t size, int channels, struct image *im, struct image_info *info, struct error *e) {
+    struct image_info own;
+    *im = (struct image){0};
+    if (!info)
+        info = &own;
+    enum status st = image_probe(bytes, size, info, e);
+    if (st == ST_OK)
+        st = image_decode(bytes, size, channels, im, e);
+    if (st == ST_OK)
+        image_orient(im, info->orientation);
+    return st;
+}
+
 enum status image_encode(const struct image *im, enum image_format format, int quality, struct bytes *out, struct error *e) {
     struct image other = {0}; /* when the format cannot hold these channels */
     int channels = im->channels;
@@ -306,6 +320,13 @@ void image_crop(const struct image *im, int x, int y, int width, int height, str
         memcpy(q + (size_t)left * c, im->data + ((size_t)from * (size_t)im->width + (size_t)(x + left)) * c, (size_t)(right - left) * c);
         memset(q + (size_t)right * c, 0, (size_t)(width - right) * c);
     }
+}
+
+double image_psnr(const uint8_t *x, const uint8_t *y, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+    return sum > 0 ? 10 * log10(255.0 * 255.0 * (double)n / sum) : 99;
 }
 
 void image_grid(const struct image *tiles, int n, int columns, struct image *out) {

@@ -58,6 +58,9 @@ enum status image_probe(const void *bytes, size_t size, struct image_info *info,
  * fresh on ST_OK and {0} otherwise. */
 enum status image_decode(const void *bytes, size_t size, int channels, struct image *im, struct error *e);
 
+/* The two together: probes, decodes and turns upright. *info (may be NULL) is of the picture as stored. */
+enum status image_decode_upright(const void *bytes, size_t size, int channels, struct image *im, struct image_info *info, struct error *e);
+
 /* JPEG only: decodes at the smallest of the scales 1/8 1/4 3/8 1/2 1 whose longer side is at least `side` pixels (the DCT does
  * the shrinking; the scales between 1/2 and 1 are slower than the whole and left out). For other formats and when side <= 0
  * the full picture. *scale (may be NULL) gets decoded width / full width. */
@@ -93,6 +96,9 @@ void image_resize(const struct image *im, int width, int height, enum image_filt
 /* Of the box (x0, y0)-(x1, y1) in pixels, fractions allowed, inside the picture. */
 void image_resize_box(const struct image *im, double x0, double y0, double x1, double y1, int width, int height,
                       enum image_filter filter, struct image *out);
+
+/* Peak signal-to-noise ratio of n 8-bit values in dB; 99 where they are all alike. */
+double image_psnr(const uint8_t *x, const uint8_t *y, int64_t n);
 
 /* A grid of equal tiles (all width x height x channels alike) in rows of `columns`, without gaps. */
 void image_grid(const struct image *tiles, int n, int columns, struct image *out);

@@ -226,22 +226,17 @@ enum status source_decode(struct source *s, const struct source_item *item, stru
     *rules = 0;
     if (s->kind == SOURCE_STORE)
         st = store_decode(s->store, s->size, item->index, im, e);
-    else {
-        st = image_probe(item->data, item->size, &info, e);
-        if (st == ST_OK)
-            st = image_decode(item->data, item->size, 0, im, e);
-    }
+    else
+        st = image_decode_upright(item->data, item->size, 0, im, &info, e);
     if (st != ST_OK)
         return st;
     if (im->channels == 1)
         *rules |= SOURCE_GREY;
     if (im->channels == 4)
         *rules |= SOURCE_ALPHA;
-    image_to_channels(im, 3);
-    if (info.orientation > 1) {
+    if (info.orientation > 1)
         *rules |= SOURCE_ROTATED;
-        image_orient(im, info.orientation);
-    }
+    image_to_channels(im, 3);
     return ST_OK;
 }
 

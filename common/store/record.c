@@ -187,16 +187,13 @@ static void add_step(struct sample *s, const struct recipe *recipe, const int fr
 enum status record_make(const struct recipe *recipe, struct sample *s, struct store_record *r, struct error *e) {
     const struct store_format *f = &recipe->format;
     struct image_info info;
-    struct image im = {0};
+    struct image im;
     int box[4];
     if (!s->picture.size)
         return st_bad(e, "there is no picture in it");
-    enum status st = image_probe(s->picture.data, s->picture.size, &info, e);
-    if (st == ST_OK)
-        st = image_decode(s->picture.data, s->picture.size, f->channels, &im, e);
+    enum status st = image_decode_upright(s->picture.data, s->picture.size, f->channels, &im, &info, e);
     if (st != ST_OK)
         return st;
-    image_orient(&im, info.orientation);
     int from[2] = {im.width, im.height};
     st = fit_aspect(&im, recipe, box, e);
     bool plain = info.format == f->codec && stored_plainly(s, &info, f->channels);

@@ -4,6 +4,7 @@
  *                                   test_image encode FILE FORMAT QUALITY >bytes
  *                                   test_image resize FILE WIDTH HEIGHT FILTER >png
  */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -500,6 +501,55 @@ static void orientations_undone(void **state) {
     image_free(&im);
 }
 
+/* Decoding upright is probing, decoding and turning. */
+static void upright(void **state) {
+    (void)state;
+    struct image im, want, got;
+    struct image_info info;
+    struct bytes plain = {0}, turned = {0};
+    uint8_t tiff[64];
+    draw(&im, 20, 10, 3);
+    assert_int_equal(image_encode(&im, IMAGE_PNG, 0, &plain, &e), ST_OK);
+    for (unsigned o = 1; o <= 8; o++) {
+        with_exif(&plain, IMAGE_PNG, tiff, exif_block(tiff, true, o), &turned);
+        image_copy(&want, &im);
+        image_orient(&want, (int)o);
+        assert_int_equal(image_decode_upright(turned.data, turned.size, 3, &got, o % 2 ? &info : NULL, &e), ST_OK);
+        assert_int_equal(largest_difference(&got, &want), 0);
+        if (o % 2)
+            assert_true(info.orientation == (int)o && info.width == 20 && info.height == 10);
+        image_free(&want);
+        image_free(&got);
+    }
+    assert_int_equal(image_decode_upright(plain.data, plain.size, 1, &got, NULL, &e), ST_OK);
+    assert_int_equal(got.channels, 1);
+    image_free(&got);
+    assert_int_equal(image_decode_upright(plain.data, plain.size / 2, 3, &got, &info, &e), ST_BAD);
+    assert_null(got.data);
+    assert_int_equal(image_decode_upright("nonsense", 8, 3, &got, &info, &e), ST_BAD);
+    assert_null(got.data);
+    bytes_free(&plain);
+    bytes_free(&turned);
+    image_free(&im);
+}
+
+/* ---- comparing ---- */
+
+static void psnr(void **state) {
+    (void)state;
+    uint8_t x[100], y[100];
+    memset(x, 10, sizeof x);
+    memset(y, 10, sizeof y);
+    assert_true(image_psnr(x, y, 100) == 99);
+    memset(y, 15, 25); /* mean square 25 / 4 */
+    assert_true(fabs(image_psnr(x, y, 100) - 20 * log10(255 / 2.5)) < 1e-12);
+    assert_true(image_psnr(x, y, 100) == image_psnr(y, x, 100));
+    assert_true(image_psnr(x + 25, y + 25, 75) == 99);
+    memset(x, 0, sizeof x);
+    memset(y, 255, sizeof y);
+    assert_true(image_psnr(x, y, 100) == 0);
+}
+
 /* ---- geometry and channels ---- */
 
 static void crops(void **state) {
@@ -640,7 +690,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(cmyk),        cmocka_unit_test(png_kinds), cmocka_unit_test(pnm_kinds),    cmocka_unit_test(limits),
         cmocka_unit_test(other_files), cmocka_unit_test(threads),   cmocka_unit_test(scaled),       cmocka_unit_test(exif),
         cmocka_unit_test(crops),       cmocka_unit_test(channels),  cmocka_unit_test(orientations), cmocka_unit_test(orientations_undone),
-        cmocka_unit_test(grids),
-        cmocka_unit_test(files)};
+        cmocka_unit_test(grids),       cmocka_unit_test(upright),   cmocka_unit_test(psnr),         cmocka_unit_test(files)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "common/image/image.h"
 #include "common/rng/philox.h"
 #include "common/stylegan2/generator.h"
 #include "common/stylegan2/projector_internal.h"
@@ -71,12 +72,7 @@ static void pictures(int n, float psi, uint8_t *out) {
     sg2_generator_free(s);
 }
 
-static double psnr(const uint8_t *x, const uint8_t *y) {
-    double sum = 0;
-    for (int i = 0; i < PIXELS; i++)
-        sum += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
-    return 10 * log10(255.0 * 255.0 * PIXELS / fmax(sum, 1));
-}
+static double psnr(const uint8_t *x, const uint8_t *y) { return image_psnr(x, y, PIXELS); }
 
 /* ---- gradients ---- */
 
