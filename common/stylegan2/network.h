@@ -97,6 +97,7 @@ struct sg2_synthesis_opt {
 /* The layers that take noise, 2*log2(res) - 3 of them, and the side of layer k's map: 4, 8, 8, 16, 16 ... */
 int sg2_noise_layers(const struct sg2_config *c);
 int sg2_noise_res(int k);
+void sg2_noise_name(int k, char name[64]); /* of the buffer with the network's own: "synthesis.b8.conv0.noise_const" */
 /* ws [N,num_ws,w_dim] -> img [N,res,res,img_channels] */
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o);
 /* img [N,res,res,C], c [N,c_dim] or NULL -> logits [N,1] */

@@ -48,7 +48,7 @@ static void fill_start(struct projector *p) {
     for (int i = 0; i < p->layers; i++) {
         int r = sg2_noise_res(i), size = r * r;
         char name[64];
-        snprintf(name, sizeof name, "synthesis.b%d.conv%d.noise_const", r, i == 0 || i % 2 == 0);
+        sg2_noise_name(i, name);
         float *map = p->start + p->at_map[i];
         sg2_tensor_get(sg2_net_find(p->net, name), p->net->state, map);
         double mean = 0, variance = 0;
@@ -229,7 +229,7 @@ void projector_noise(struct projector *p, int layer, float *maps) {
         return;
     }
     char name[64];
-    snprintf(name, sizeof name, "synthesis.b%d.conv%d.noise_const", r, layer % 2 == 0);
+    sg2_noise_name(layer, name);
     for (int i = 0; i < p->n; i++)
         sg2_tensor_get(sg2_net_find(p->net, name), p->net->state, maps + (int64_t)i * r * r);
 }

@@ -72,6 +72,9 @@ static tensor *to_rgb(struct synthesis *s, const char *name, tensor *x, tensor *
 int sg2_noise_layers(const struct sg2_config *c) { return sg2_num_ws(c) - 1; }
 int sg2_noise_res(int k) { return 4 << (k + 1) / 2; }
 
+/* 4x4 has conv1 alone */
+void sg2_noise_name(int k, char name[64]) { snprintf(name, 64, "synthesis.b%d.conv%d.noise_const", sg2_noise_res(k), k % 2 == 0); }
+
 tensor *sg2_synthesis(struct sg2_vars *v, tensor *ws, struct sg2_synthesis_opt o) {
     struct graph *g = v->g;
     const struct sg2_config *c = &v->net->config;
