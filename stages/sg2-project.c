@@ -14,12 +14,13 @@
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
 #include "common/metrics/inception.h"
+#include "common/projection/film.h"
+#include "common/projection/finding.h"
+#include "common/projection/noise_maps.h"
 #include "common/store/checkpoint.h"
 #include "common/stream/npy.h"
 #include "common/stream/sink.h"
 #include "common/stream/source.h"
-#include "common/stream/video.h"
-#include "common/stylegan2/projector.h"
 
 #define SYNC_EVERY 25 /* steps between waits for the device, so that the progress line tells the truth */
 
@@ -90,6 +91,7 @@ struct work {
     struct inception_judge *judge;
     char network[SHA256_HEX];
     struct projector *projector;
+    struct search search;   /* what is said of it */
     int distance, batch;
     struct sample *samples; /* [batch]: key, source and label; their pictures are in targets */
     uint8_t *targets;       /* [batch,res,res,C] */
@@ -97,7 +99,7 @@ struct work {
     int64_t done;
     FILE *report;
     struct sink *sink;
-    float **maps;           /* [layers]: maps of all pictures so far, with --save-noise */
+    struct noise_maps *maps; /* with --save-noise */
     struct cli_rejects rejects;
 };
 
@@ -152,6 +154,9 @@ static void make_projector(struct work *w) {
         c.judge = inception_judge_build;
         c.judge_context = w->judge;
     }
+    w->search = (struct search){.space = space_name[o.space], .distance = distance_name[w->distance], .noise = noise_name[o.noise],
+                                .inception = w->judge ? inception_judge_hash(w->judge) : NULL, .network = w->network, .steps = o.steps,
+                                .seed = o.seed};
     cli_info("distance %s, space %s, noise %s, %ld steps, %s", distance_name[w->distance], space_name[o.space], noise_name[o.noise],
              o.steps, device_description(w->device));
     if (projector_create(&w->projector, w->device, w->g, &c, &e) != ST_OK)
@@ -160,28 +165,22 @@ static void make_projector(struct work *w) {
 
 /* ---- pictures in ---- */
 
-/* A sample's picture at the network's size into targets + at. */
+/* A sample's picture at the network's size. */
 static enum status fit(struct work *w, const struct sample *s, uint8_t *to, struct error *e) {
     const struct sg2_config *k = &w->config;
-    struct image_info info;
-    struct image im = {0};
+    struct image im;
     if (!s->picture.size)
         return st_bad(e, "has no picture");
-    enum status st = image_probe(s->picture.data, s->picture.size, &info, e);
-    if (st == ST_OK)
-        st = image_decode(s->picture.data, s->picture.size, k->img_channels, &im, e);
+    enum status st = image_decode_upright(s->picture.data, s->picture.size, k->img_channels, &im, NULL, e);
     if (st != ST_OK)
         return ST_BAD;
-    image_orient(&im, info.orientation);
-    if (im.width != im.height) {
-        st = st_bad(e, "%dx%d pixels: only square, aligned pictures can be projected (face-align makes them)", im.width, im.height);
-    } else if (im.width != k->res) {
-        struct image scaled;
-        image_resize(&im, k->res, k->res, FILTER_LANCZOS, &scaled);
-        memcpy(to, scaled.data, (size_t)pixels(w));
-        image_free(&scaled);
+    if (im.width == im.height) {
+        struct image fitting;
+        image_resize(&im, k->res, k->res, FILTER_LANCZOS, &fitting);
+        memcpy(to, fitting.data, (size_t)pixels(w));
+        image_free(&fitting);
     } else {
-        memcpy(to, im.data, (size_t)pixels(w));
+        st = st_bad(e, "%dx%d pixels: only square, aligned pictures can be projected (face-align makes them)", im.width, im.height);
     }
     image_free(&im);
     return st;
@@ -189,59 +188,19 @@ static enum status fit(struct work *w, const struct sample *s, uint8_t *to, stru
 
 /* ---- results out ---- */
 
-static double psnr(const uint8_t *x, const uint8_t *y, int64_t n) {
-    double sum = 0;
-    for (int64_t i = 0; i < n; i++)
-        sum += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
-    return sum > 0 ? 10 * log10(255.0 * 255.0 * (double)n / sum) : 99;
-}
-
-static void add_settings(const struct work *w, cJSON *j) {
-    cJSON_AddStringToObject(j, "space", space_name[o.space]);
-    cJSON_AddStringToObject(j, "distance", distance_name[w->distance]);
-    if (w->judge)
-        cJSON_AddStringToObject(j, "inception", inception_judge_hash(w->judge));
-    cJSON_AddStringToObject(j, "noise", noise_name[o.noise]);
-    cJSON_AddNumberToObject(j, "steps", (double)o.steps);
-    cJSON_AddNumberToObject(j, "seed", (double)o.seed);
-    cJSON_AddStringToObject(j, "network", w->network);
-}
-
-static double rounded(double x) { return round(x * 1e6) / 1e6; }
-
-static void report(struct work *w, const struct sample *s, double own, double plain, const struct projector_loss *loss) {
-    cJSON *j = cJSON_CreateObject();
-    cJSON_AddNumberToObject(j, "index", (double)w->done);
-    cJSON_AddStringToObject(j, "key", s->key);
-    cJSON_AddNumberToObject(j, "psnr", rounded(own));
-    cJSON_AddNumberToObject(j, "psnr_network_noise", rounded(plain));
-    cJSON *l = cJSON_AddObjectToObject(j, "loss");
-    cJSON_AddNumberToObject(l, "pixel", rounded(loss->pixel));
-    cJSON_AddNumberToObject(l, "contrast", rounded(loss->contrast));
-    cJSON_AddNumberToObject(l, "features", rounded(loss->feature));
-    cJSON_AddNumberToObject(l, "noise", rounded(loss->noise));
-    cJSON_AddNumberToObject(l, "prior", rounded(loss->prior));
-    cJSON_AddNumberToObject(l, "rows", rounded(loss->row));
-    add_settings(w, j);
-    char *text = cJSON_PrintUnformatted(j);
-    if (fprintf(w->report, "%s\n", text) < 0 || fflush(w->report) != 0)
+static void report(struct work *w, const struct finding *f) {
+    char *line = finding_line(f, &w->search);
+    if (fprintf(w->report, "%s\n", line) < 0 || fflush(w->report) != 0)
         cli_die("%s: %s", o.report, strerror(errno));
-    free(text);
-    cJSON_Delete(j);
+    free(line);
 }
 
 /* Into the folder, or beside its target into the one picture. */
 static void put_picture(struct work *w, const struct sample *of, const uint8_t *data) {
     struct error e;
-    struct sample s = {0};
-    struct image im;
-    snprintf(s.key, sizeof s.key, "%s", of->key);
-    s.json = of->json ? cJSON_Duplicate(of->json, true) : NULL;
-    cJSON *step = cJSON_CreateObject();
-    add_settings(w, step);
-    sample_add_step(&s, "sg2-project", step);
-    image_alloc(&im, w->config.res, w->config.res, w->config.img_channels);
-    memcpy(im.data, data, (size_t)pixels(w));
+    struct sample s = finding_sample(of, &w->search);
+    struct image im, from = {w->config.res, w->config.res, w->config.img_channels, (uint8_t *)data};
+    image_copy(&im, &from);
     if (sink_put(w->sink, &s, &im, &e) != ST_OK)
         cli_die("%s", e.text);
 }
@@ -265,63 +224,16 @@ static void write_latents(struct work *w) {
     free(ws);
 }
 
-static void keep_maps(struct work *w) {
-    for (int i = 0; i < sg2_noise_layers(&w->config); i++) {
-        int64_t size = (int64_t)sg2_noise_res(i) * sg2_noise_res(i);
-        w->maps[i] = xrealloc(w->maps[i], (size_t)((w->done + w->n) * size) * sizeof(float));
-        projector_noise(w->projector, i, w->maps[i] + w->done * size);
-    }
-}
+static struct film *film; /* of the first picture; ends after its batch */
 
-/* Named as in the network, so that one picture's maps can take the place of its own. [r,r], or [N,r,r] for several pictures. */
-static void write_maps(struct work *w) {
+static void remove_unfinished(void) { film_cancel(film); }
+
+static void film_search(struct work *w, bool ended) {
     struct error e;
-    struct st_entry entry[32];
-    char name[32][64];
-    int layers = sg2_noise_layers(&w->config), several = w->done > 1;
-    for (int i = 0; i < layers; i++) {
-        int r = sg2_noise_res(i);
-        snprintf(name[i], sizeof name[i], "synthesis.b%d.conv%d.noise_const", r, i % 2 == 0);
-        entry[i] = (struct st_entry){.name = name[i], .dtype = DT_F32, .ndim = 2 + several, .data = w->maps[i]};
-        entry[i].dim[0] = w->done;
-        entry[i].dim[several] = entry[i].dim[several + 1] = r;
-    }
-    const struct st_meta meta[] = {{"format", "facemill-noise"}, {"program", cli_version()}, {"network", w->network}};
-    if (safetensors_write(o.save_noise, entry, layers, meta, 3, &e) != ST_OK)
-        cli_die("%s", e.text);
-}
-
-#define VIDEO_FPS 24
-static struct video *video; /* of the first picture; closed after its batch */
-
-static void remove_unfinished(void) { video_close(video, false, NULL); }
-
-/* The first picture's target and where its search is now, side by side, `times` times over. */
-static void film(struct work *w, int times) {
-    const struct sg2_config *k = &w->config;
-    struct error e;
-    size_t size = (size_t)pixels(w);
-    uint8_t *own = xmalloc((size_t)w->n * size);
-    projector_pictures(w->projector, own, NULL);
-    struct image pair[2] = {{.width = k->res, .height = k->res, .channels = k->img_channels, .data = w->targets}, {0}}, frame;
-    pair[1] = pair[0];
-    pair[1].data = own;
-    image_grid(pair, 2, 2, &frame);
-    image_to_channels(&frame, 3);
-    for (int i = 0; i < times; i++)
-        if (video_add(video, &frame, &e) != ST_OK)
-            cli_die("%s: %s", o.save_video, e.text);
-    image_free(&frame);
-    free(own);
-}
-
-/* The last frame stays for a second. */
-static void end_film(struct work *w) {
-    struct error e;
-    film(w, VIDEO_FPS);
-    enum status st = video_close(video, true, &e);
-    video = NULL;
-    if (st != ST_OK)
+    struct film *f = film;
+    if (ended)
+        film = NULL;
+    if (f && (ended ? film_end : film_frame)(f, w->projector, w->targets, w->n, &e) != ST_OK)
         cli_die("%s: %s", o.save_video, e.text);
 }
 
@@ -333,39 +245,39 @@ static void project(struct work *w) {
     projector_begin(w->projector, w->targets, w->n);
     struct projector_loss *loss = xcalloc((size_t)w->n, sizeof *loss);
     cli_progress_start(&progress, "steps", o.steps);
-    if (video)
-        film(w, 1);
+    film_search(w, false);
     while (projector_step(w->projector)) {
         int step = projector_steps_done(w->projector);
-        if (video && step % o.every == 0)
-            film(w, 1);
+        if (step % o.every == 0)
+            film_search(w, false);
         if (step % SYNC_EVERY == 0)
             device_sync(w->device);
         if (cli_verbose && (step % 50 == 0 || step == 1)) {
             projector_losses(w->projector, loss);
-            cli_debug("step %d: pixel %.5f, contrast %.5f, features %.5f, noise %.5f, prior %.5f, rows %.5f", step, loss[0].pixel, loss[0].contrast, loss[0].feature, loss[0].noise,
-                      loss[0].prior, loss[0].row);
+            cli_debug("step %d: pixel %.5f, contrast %.5f, features %.5f, noise %.5f, prior %.5f, rows %.5f", step, loss->pixel, loss->contrast,
+                      loss->feature, loss->noise, loss->prior, loss->row);
         }
         cli_progress_add(&progress, 1);
     }
     cli_progress_end(&progress);
-    if (video)
-        end_film(w);
+    film_search(w, true);
     projector_losses(w->projector, loss);
     uint8_t *own = xmalloc((size_t)w->n * size), *plain = xmalloc((size_t)w->n * size);
     projector_pictures(w->projector, own, plain);
     write_latents(w);
     if (w->maps)
-        keep_maps(w);
+        noise_maps_add(w->maps, w->projector, w->n);
     for (int i = 0; i < w->n; i++, w->done++) {
         const uint8_t *target = w->targets + (size_t)i * size;
-        double db = psnr(own + (size_t)i * size, target, (int64_t)size), plain_db = psnr(plain + (size_t)i * size, target, (int64_t)size);
+        const struct finding f = {.index = w->done, .key = w->samples[i].key, .loss = loss[i],
+                                  .psnr = image_psnr(own + (size_t)i * size, target, (int64_t)size),
+                                  .network_psnr = image_psnr(plain + (size_t)i * size, target, (int64_t)size)};
         if (o.noise == NOISE_OPTIMISE)
-            cli_info("%s: PSNR %.2f dB, with the network's own noise %.2f dB", w->samples[i].key, db, plain_db);
+            cli_info("%s: PSNR %.2f dB, with the network's own noise %.2f dB", f.key, f.psnr, f.network_psnr);
         else
-            cli_info("%s: PSNR %.2f dB", w->samples[i].key, db);
+            cli_info("%s: PSNR %.2f dB", f.key, f.psnr);
         if (w->report)
-            report(w, &w->samples[i], db, plain_db, &loss[i]);
+            report(w, &f);
         if (w->sink && sink_is_grid(o.pictures))
             put_picture(w, &w->samples[i], target);
         if (w->sink)
@@ -454,30 +366,26 @@ int main(int argc, char **argv) {
         else
             program_profile(projector_program(w.projector), stdout);
     } else {
-        int layers = sg2_noise_layers(&w.config);
         w.samples = xcalloc((size_t)w.batch, sizeof *w.samples);
         w.targets = xmalloc((size_t)(w.batch * pixels(&w)));
-        w.maps = o.save_noise ? xcalloc((size_t)layers, sizeof *w.maps) : NULL;
+        w.maps = o.save_noise ? noise_maps_create(&w.config) : NULL;
         const struct sink_options so = {.path = o.pictures, .quality = 95, .columns = 2, .depth = 2 * w.batch};
         if (o.pictures && sink_open(&w.sink, &so, &e) != ST_OK)
             cli_die("%s", e.text);
         if (o.report && !(w.report = fopen(o.report, "w")))
             cli_die("%s: %s", o.report, strerror(errno));
-        const struct video_options vo = {.path = o.save_video, .kind = kind, .fps = VIDEO_FPS, .quality = 90};
-        if (o.save_video && video_open(&video, &vo, &e) != ST_OK)
+        if (o.save_video && film_open(&film, o.save_video, kind, &w.config, &e) != ST_OK)
             cli_die("%s", e.text);
         atexit(remove_unfinished);
         cli_rejects_open(&w.rejects, o.rejects);
         project_all(&w, argv + first, argc - first);
-        if (w.maps && w.done)
-            write_maps(&w);
+        if (w.maps && noise_maps_write(w.maps, o.save_noise, w.network, &e) != ST_OK)
+            cli_die("%s", e.text);
         if (sink_close(w.sink, &e) != ST_OK)
             cli_die("%s", e.text);
         if (w.report && fclose(w.report) != 0)
             cli_die("%s: %s", o.report, strerror(errno));
         code = cli_rejects_close(&w.rejects, o.max_reject);
-        for (int i = 0; w.maps && i < layers; i++)
-            free(w.maps[i]);
     }
     projector_free(w.projector);
     sg2_net_free(w.g);
@@ -486,6 +394,6 @@ int main(int argc, char **argv) {
     device_close(w.device);
     free(w.samples);
     free(w.targets);
-    free(w.maps);
+    noise_maps_free(w.maps);
     return cli_finish(code);
 }
