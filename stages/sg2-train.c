@@ -9,14 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/base/mem.h"
 #include "common/cli/cli.h"
-#include "common/run/grid.h"
+#include "common/image/image.h"
+#include "common/run/feed.h"
 #include "common/run/provenance.h"
 #include "common/run/resume.h"
+#include "common/run/snapshot.h"
 #include "common/run/tick.h"
-#include "common/store/checkpoint.h"
-#include "common/store/loader.h"
 
 #define CFGS "auto|stylegan2|paper256|paper512|paper1024"
 #define PIPES "blit|geom|color|filter|noise|cutout|bg|bgc|bgcf|bgcfn|bgcfnc"
@@ -106,38 +105,30 @@ struct training {
     struct store *store;
     int size; /* index of the store's size */
     struct trainer_config config;
-    int64_t total, tick; /* images */
+    struct tick_plan plan;
     int columns, rows;   /* of the grids */
     char *data;          /* JSON about the store, for artefacts */
     struct device *device;
     struct run *run;
     struct trainer *trainer;
-    struct loader *loader;
-    bool held;           /* pictures lie on the device once they were shown */
+    struct feed *feed;
     struct grid *grid;
+    struct snapshot snapshot;
     int64_t position;    /* of the sampler */
     double seconds;      /* trained before this process */
 };
 
 /* ---- settings ---- */
 
-static void choose_size(struct training *t) {
+static void choose_pictures(struct training *t) {
+    struct error e;
     const struct store_meta *m = store_get_meta(t->store);
-    if (m->length < 1)
-        cli_die("%s: the store is empty", o.data);
+    if (feed_choose_size(t->store, o.size == LONG_MIN ? 0 : (int)o.size, &t->size, &e) != ST_OK)
+        cli_die("%s: %s", o.data, e.text);
     if (o.subset > m->length)
         cli_die("%s: --subset %ld of %lld pictures", o.data, o.subset, (long long)m->length);
     if (o.subset)
         loader_subset(t->store, o.subset, (uint64_t)o.seed);
-    t->size = 0;
-    if (o.size != LONG_MIN)
-        while (t->size < m->n_sizes && m->height[t->size] != o.size)
-            t->size++;
-    if (t->size == m->n_sizes)
-        cli_die("%s: holds no pictures of size %ld (the largest is %d)", o.data, o.size, m->height[0]);
-    int h = m->height[t->size], w = m->width[t->size];
-    if (h != w || h < 8 || h > 1024 || (h & (h - 1)))
-        cli_die("%s: pictures are %dx%d; training needs squares of 8, 16, 32 ... 1024 pixels (pack-lmdb --size)", o.data, w, h);
     if (o.cond && m->label_dim < 1)
         cli_die("%s: has no class labels; leave out --cond", o.data);
 }
@@ -217,43 +208,18 @@ static void check_usage(int operands) {
 
 static double kimg(const struct training *t) { return (double)trainer_images(t->trainer) / 1000; }
 
-static void write_checkpoint(struct training *t) {
+/* The checkpoint, alone or with a snapshot. */
+static void write_state(struct training *t, bool snapshot) {
     struct error e;
-    char *path = run_path(t->run, "checkpoint.safetensors");
-    if (checkpoint_write(path, t->trainer, &t->config, t->position, t->data, &e) != ST_OK)
+    if ((snapshot ? snapshot_write : snapshot_checkpoint)(&t->snapshot, t->position, &e) != ST_OK)
         cli_die("%s", e.text);
-    free(path);
-}
-
-/* Grid, network, then the checkpoint: whatever is interrupted before it is done again by the next start. The network that a run
- * ends with has a name of its own, for makefiles. */
-static void write_snapshot(struct training *t) {
-    struct error e;
-    struct sg2_net *net = trainer_g_ema(t->trainer);
-    char *final = run_path(t->run, "network-final.safetensors");
-    const char *at = run_kimg_text(trainer_images(t->trainer), t->tick % 1000 != 0);
-    char *fakes = run_path(t->run, "fakes%s.png", at), *network = run_path(t->run, "snapshot-%s.safetensors", at);
-    enum status st = grid_write_fakes(t->grid, fakes, &e);
-    if (st == ST_OK && o.full)
-        st = checkpoint_write(network, t->trainer, &t->config, t->position, t->data, &e);
-    else if (st == ST_OK)
-        st = checkpoint_write_network(network, net, trainer_images(t->trainer), t->data, &e);
-    if (st == ST_OK && trainer_images(t->trainer) >= t->total)
-        st = checkpoint_write_network(final, net, trainer_images(t->trainer), t->data, &e);
-    if (st != ST_OK)
-        cli_die("%s", e.text);
-    write_checkpoint(t);
-    run_prune_snapshots(t->run, (int)o.keep);
-    free(fakes);
-    free(network);
-    free(final);
 }
 
 static void write_tick(struct training *t, int64_t number, int64_t from, double spent, double maintenance, double all) {
     struct trainer_stats s = trainer_read_stats(t->trainer);
     int64_t now = trainer_images(t->trainer);
     bool cuda = !strcmp(device_name(t->device), "cuda");
-    struct tick tick = {.number = (double)number, .from = from, .to = now, .total = t->total, .seconds = spent,
+    struct tick tick = {.number = (double)number, .from = from, .to = now, .total = t->plan.total, .seconds = spent,
                         .maintenance = maintenance, .all_seconds = all,
                         .peak_gpu_bytes = cuda ? (double)device_peak_bytes(t->device) : 0};
     struct error e;
@@ -267,24 +233,14 @@ static void write_tick(struct training *t, int64_t number, int64_t from, double 
 
 /* ---- the run ---- */
 
-/* Classes are drawn for the generator as often as the data has them. */
-static void count_labels(struct training *t) {
-    struct error e;
-    int64_t *counts = xcalloc((size_t)t->config.net.c_dim, sizeof *counts);
-    if (loader_count_labels(t->store, counts, &e) != ST_OK)
-        cli_die("%s: %s", o.data, e.text);
-    trainer_set_label_counts(t->trainer, counts);
-    free(counts);
-}
-
 /* Fresh, transferred, or continued. */
 static void start_state(struct training *t) {
     struct error e;
     trainer_init(t->trainer);
-    if (t->config.net.c_dim)
-        count_labels(t);
+    if (t->config.net.c_dim && feed_count_labels(t->store, t->trainer, &t->config, &e) != ST_OK)
+        cli_die("%s: %s", o.data, e.text);
     if (t->run && run_has_checkpoint(t->run)) {
-        char *path = run_path(t->run, "checkpoint.safetensors"), *data;
+        char *path = run_path(t->run, RUN_CHECKPOINT), *data;
         if (resume_exactly(path, t->trainer, &t->config, &t->position, &data, &e) != ST_OK)
             cli_die("%s", e.text);
         char *differ = resume_differences(data, t->data);
@@ -308,66 +264,42 @@ static void start_state(struct training *t) {
     free(report);
 }
 
-/* One batch: pixels, or numbers of pictures on the device and the pixels of those that are shown for the first time. */
-static void one_step(struct training *t) {
-    const uint8_t *pixels;
-    const int *labels;
-    const int64_t *numbers;
-    const bool *fresh;
-    struct error e;
-    if (loader_next(t->loader, &pixels, &labels, &e) != ST_OK)
-        cli_die("%s: %s", o.data, e.text);
-    if (!t->held) {
-        trainer_step(t->trainer, pixels, labels, NULL);
-        return;
-    }
-    int64_t picture = (int64_t)t->config.net.res * t->config.net.res * t->config.net.img_channels;
-    loader_numbers(t->loader, &numbers, &fresh);
-    for (int i = 0; i < t->config.batch; i++)
-        if (fresh[i])
-            trainer_hold_picture(t->trainer, numbers[i], pixels + i * picture);
-    trainer_step_held(t->trainer, numbers, labels, NULL);
-}
-
 static void train(struct training *t) {
+    struct error e;
     int64_t images = trainer_images(t->trainer), last = images;
     if (images == 0)
-        write_snapshot(t); /* what it starts from */
+        write_state(t, true); /* what it starts from */
     double started = cli_seconds(), tick_started = started, checkpointed = started, maintenance = 0;
     struct cli_progress progress;
-    cli_progress_start(&progress, "pictures", t->total - images);
-    while (images < t->total) {
-        one_step(t);
-        t->position = loader_position(t->loader);
+    cli_progress_start(&progress, "pictures", t->plan.total - images);
+    while (images < t->plan.total) {
+        if (feed_step(t->feed, &e) != ST_OK)
+            cli_die("%s: %s", o.data, e.text);
+        t->position = feed_position(t->feed);
         images = trainer_images(t->trainer);
         cli_progress_add(&progress, t->config.batch);
 
-        /* boundaries crossed by this batch: the same whenever the run was last interrupted */
-        int64_t before = images - t->config.batch, per_snap = t->tick * o.snap;
-        bool end = images >= t->total, stop = cli_stop > 0, tick = images / t->tick > before / t->tick;
-        bool snap = end || stop || (o.snap && images / per_snap > before / per_snap);
+        struct tick_due due = tick_crossed(&t->plan, images - t->config.batch, images);
+        bool stop = cli_stop > 0, snap = due.snap || stop;
         if (cli_snapshot) {
             cli_snapshot = 0;
             snap = true;
         }
-        if (tick || end) {
+        if (due.tick || due.end) {
             double now = cli_seconds();
-            write_tick(t, images / t->tick + !tick, last, now - tick_started, maintenance, t->seconds + now - started);
+            write_tick(t, due.number, last, now - tick_started, maintenance, t->seconds + now - started);
             last = images;
             tick_started = now;
             maintenance = 0;
         }
         double writing = cli_seconds();
-        if (snap)
-            write_snapshot(t);
-        else if (tick && writing - checkpointed >= o.checkpoint)
-            write_checkpoint(t);
-        else
+        if (!snap && !(due.tick && writing - checkpointed >= o.checkpoint))
             continue;
+        write_state(t, snap);
         checkpointed = cli_seconds();
         maintenance += checkpointed - writing;
         tick_started += checkpointed - writing; /* sec/tick is time spent training */
-        if (stop && !end) {
+        if (stop && !due.end) {
             cli_progress_end(&progress);
             cli_info("stopped at %.2f kimg; the same command continues", kimg(t));
             return;
@@ -382,14 +314,13 @@ static void open_all(struct training *t) {
     if (store_open(&t->store, o.data, &e) != ST_OK || device_open(&t->device, device_choice(o.device), (int)o.threads, &e) != ST_OK)
         cli_die("%s", e.text);
     device_use_graphs(t->device, !o.no_graph);
-    choose_size(t);
+    choose_pictures(t);
     make_config(t);
     grid_default_size(t->config.net.res, &t->columns, &t->rows);
     if (o.grid && !cli_parse_size(o.grid, 256, &t->columns, &t->rows))
         cli_usage("--grid takes columns x rows such as 8x4, not \"%s\"", o.grid);
     double length = o.epochs != LONG_MIN ? (double)o.epochs * (double)store_get_meta(t->store)->length : o.kimg * 1000;
-    t->total = (int64_t)(length + 0.5);
-    t->tick = (int64_t)(o.tick * 1000 + 0.5);
+    t->plan = (struct tick_plan){.total = (int64_t)(length + 0.5), .length = (int64_t)(o.tick * 1000 + 0.5), .snap = o.snap};
     t->data = provenance_data(t->store, t->size, t->config.net.c_dim);
     struct image first;
     if (store_decode(t->store, t->size, 0, &first, &e) != ST_OK)
@@ -400,14 +331,12 @@ static void open_all(struct training *t) {
 /* On a GPU a picture is uploaded when it is first shown and stays, if all of them fit beside the training. */
 static void place_pictures(struct training *t) {
     struct error e;
-    int64_t n = store_get_meta(t->store)->length, bytes = n * t->config.net.res * t->config.net.res * t->config.net.img_channels;
-    bool cuda = !strcmp(device_name(t->device), "cuda");
-    t->held = o.pictures == PICTURES_DEVICE ||
-              (o.pictures == PICTURES_AUTO && cuda && bytes <= device_available_bytes(t->device) / 2);
+    t->feed = feed_create(t->store, t->size, t->trainer, &t->config);
+    bool hold = o.pictures == PICTURES_DEVICE || (o.pictures == PICTURES_AUTO && feed_fits(t->feed, t->device));
     if (o.plan)
-        printf("pictures: %lld, %.1f MiB, %s\n", (long long)n, (double)bytes / 1048576.0,
-               t->held ? "kept on the device once shown" : "uploaded batch by batch");
-    else if (t->held && !o.dry_run && !o.profile && trainer_hold(t->trainer, n, &e) != ST_OK)
+        printf("pictures: %lld, %.1f MiB, %s\n", (long long)feed_pictures(t->feed), (double)feed_bytes(t->feed) / 1048576.0,
+               hold ? "kept on the device once shown" : "uploaded batch by batch");
+    else if (hold && !o.dry_run && !o.profile && feed_hold(t->feed, &e) != ST_OK)
         cli_die("%s: %s (--pictures host uploads them batch by batch)", o.data, e.text);
 }
 
@@ -430,7 +359,7 @@ int main(int argc, char **argv) {
     start_state(&t);
     place_pictures(&t);
 
-    char *settings = provenance_settings(&t.config, t.device, t.total, t.data);
+    char *settings = provenance_settings(&t.config, t.device, t.plan.total, t.data);
     if (only_look) {
         if (o.dry_run)
             fputs(settings, stdout);
@@ -440,22 +369,22 @@ int main(int argc, char **argv) {
             trainer_profile(t.trainer, stdout);
     } else {
         char *config = run_path(t.run, "config.json"), *reals = run_path(t.run, "reals.png");
-        const struct loader_options lo = {.size = t.size, .batch = t.config.batch, .seed = t.config.seed, .position = t.position,
-                                          .labels = t.config.net.c_dim > 0, .threads = (int)o.threads, .held = t.held, .cache = -1};
         if (file_write_atomic(config, settings, strlen(settings), &e) != ST_OK ||
             run_start_logs(t.run, trainer_images(t.trainer), &t.seconds, &e) != ST_OK ||
             grid_create(&t.grid, t.device, trainer_g_ema(t.trainer), t.store, t.size, t.columns, t.rows, t.config.seed,
                         t.config.batch, &e) != ST_OK ||
-            loader_open(&t.loader, t.store, &lo, &e) != ST_OK)
+            feed_open(t.feed, t.position, (int)o.threads, &e) != ST_OK)
             cli_die("%s", e.text);
         if (trainer_images(t.trainer) == 0 && grid_write_reals(t.grid, reals, &e) != ST_OK)
             cli_die("%s: %s", o.data, e.text);
         free(config);
         free(reals);
+        t.snapshot = (struct snapshot){.run = t.run, .trainer = t.trainer, .config = &t.config, .grid = t.grid, .data = t.data,
+                                       .total = t.plan.total, .fraction = t.plan.length % 1000 != 0, .full = o.full, .keep = (int)o.keep};
         train(&t);
     }
     free(settings);
-    loader_close(t.loader);
+    feed_close(t.feed);
     grid_free(t.grid);
     trainer_free(t.trainer);
     int code = run_close(t.run, &e) == ST_OK ? EXIT_OK : (cli_error("%s", e.text), EXIT_FAILED);

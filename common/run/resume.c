@@ -8,6 +8,7 @@
 
 #include "common/base/mem.h"
 #include "common/image/image.h"
+#include "common/run/run.h"
 #include "common/store/checkpoint.h"
 
 #define SHOWN 6 /* differences listed in a message */
@@ -94,7 +95,7 @@ enum status resume_transfer(const char *path, struct trainer *t, const char *rep
     struct stat s;
     struct checkpoint *file;
     *count = (struct resume_count){0};
-    char *inside = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? xasprintf("%s/checkpoint.safetensors", path) : xstrdup(path);
+    char *inside = stat(path, &s) == 0 && S_ISDIR(s.st_mode) ? xasprintf("%s/" RUN_CHECKPOINT, path) : xstrdup(path);
     enum status st = checkpoint_open(&file, inside, e);
     if (st == ST_OK) {
         struct tally tally = {.count = count};

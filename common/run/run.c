@@ -125,7 +125,7 @@ enum status run_close(struct run *r, struct error *e) {
     return st != ST_OK ? st : events;
 }
 
-bool run_has_checkpoint(const struct run *r) { return faccessat(r->lock, "checkpoint.safetensors", F_OK, 0) == 0; }
+bool run_has_checkpoint(const struct run *r) { return faccessat(r->lock, RUN_CHECKPOINT, F_OK, 0) == 0; }
 
 const char *run_kimg_text(int64_t images, bool fraction) {
     static char text[40];

@@ -5,6 +5,7 @@
  *     events.out.tfevents.facemill     the same for TensorBoard, step = kimg
  *     reals.png, fakes<kimg>.png       grids
  *     snapshot-<kimg>.safetensors      networks for sg2-gen (G_ema)
+ *     network-final.safetensors        the last of them once more, when the run is done
  *     checkpoint.safetensors           the newest whole state, replaced each time
  *
  * One process at a time: the folder is locked while it is open. A run that goes back to its checkpoint cuts the logs back to
@@ -18,6 +19,8 @@
 
 #include "common/base/status.h"
 #include "common/run/events.h"
+
+#define RUN_CHECKPOINT "checkpoint.safetensors"
 
 struct run;
 /* Makes the folder (and its parents) when it is not there, locks it, removes temporary files of a killed process. */

@@ -4,6 +4,13 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+struct tick_due tick_crossed(const struct tick_plan *p, int64_t before, int64_t now) {
+    int64_t per_snap = p->length * p->snap;
+    bool end = now >= p->total, tick = now / p->length > before / p->length;
+    return (struct tick_due){.end = end, .tick = tick, .number = now / p->length + !tick,
+                             .snap = end || (p->snap && now / per_snap > before / per_snap)};
+}
+
 static const char *clock_text(double seconds, char out[40]) {
     long s = seconds > 0 && seconds < 1e10 ? (long)(seconds + 0.5) : 0;
     if (s >= 86400)

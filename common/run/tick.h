@@ -1,9 +1,23 @@
-/* tick.h - the statistics of a stretch of training: a line for people, one in stats.jsonl, one event for TensorBoard. */
+/* tick.h - stretches of training: where they end, and their statistics: a line for people, one in stats.jsonl, one event for TensorBoard. */
 #ifndef FACEMILL_TICK_H
 #define FACEMILL_TICK_H
 
 #include "common/run/run.h"
 #include "common/stylegan2/trainer.h"
+
+/* Where ticks and snapshots fall, in images. */
+struct tick_plan {
+    int64_t total;  /* of the run */
+    int64_t length; /* of a tick, at least 1 */
+    int64_t snap;   /* ticks from snapshot to snapshot; 0 = at the end only */
+};
+struct tick_due {
+    bool end, tick, snap; /* the run is over; a tick is full; a snapshot is due, as it is at the end */
+    int64_t number;       /* of the tick that is full or, at the end, cut short; from 1 */
+};
+/* What a batch that brought the images from `before` to `now` has crossed. It depends on these counts alone: whenever a run is interrupted,
+ * ticks and snapshots fall on the same images. */
+struct tick_due tick_crossed(const struct tick_plan *p, int64_t before, int64_t now);
 
 struct tick {
     double number;
