@@ -99,7 +99,8 @@ struct work {
     int64_t done;
     FILE *report;
     struct sink *sink;
-    struct noise_maps *maps; /* with --save-noise */
+    struct film *film;      /* of the first picture; ends after its batch */
+    struct noise_maps *maps;
     struct cli_rejects rejects;
 };
 
@@ -224,15 +225,11 @@ static void write_latents(struct work *w) {
     free(ws);
 }
 
-static struct film *film; /* of the first picture; ends after its batch */
-
-static void remove_unfinished(void) { film_cancel(film); }
-
 static void film_search(struct work *w, bool ended) {
     struct error e;
-    struct film *f = film;
+    struct film *f = w->film;
     if (ended)
-        film = NULL;
+        w->film = NULL;
     if (f && (ended ? film_end : film_frame)(f, w->projector, w->targets, w->n, &e) != ST_OK)
         cli_die("%s: %s", o.save_video, e.text);
 }
@@ -374,9 +371,8 @@ int main(int argc, char **argv) {
             cli_die("%s", e.text);
         if (o.report && !(w.report = fopen(o.report, "w")))
             cli_die("%s: %s", o.report, strerror(errno));
-        if (o.save_video && film_open(&film, o.save_video, kind, &w.config, &e) != ST_OK)
+        if (o.save_video && film_open(&w.film, o.save_video, kind, &w.config, &e) != ST_OK)
             cli_die("%s", e.text);
-        atexit(remove_unfinished);
         cli_rejects_open(&w.rejects, o.rejects);
         project_all(&w, argv + first, argc - first);
         if (w.maps && noise_maps_write(w.maps, o.save_noise, w.network, &e) != ST_OK)
@@ -394,6 +390,7 @@ int main(int argc, char **argv) {
     device_close(w.device);
     free(w.samples);
     free(w.targets);
+    film_cancel(w.film);
     noise_maps_free(w.maps);
     return cli_finish(code);
 }

@@ -21,7 +21,7 @@ enum status film_open(struct film **f, const char *path, enum video_kind kind, c
 enum status film_frame(struct film *f, struct projector *p, const uint8_t *targets, int n, struct error *e);
 /* Where it has ended, for a second; then the file gets its name, or is gone when something failed. Frees f either way. */
 enum status film_end(struct film *f, struct projector *p, const uint8_t *targets, int n, struct error *e);
-/* For leaving the program before the end: what was written is removed, f freed. NULL is fine. */
+/* Before the end: what was written is removed, f freed. NULL is fine. Where the program exits, target.h sees to the file. */
 void film_cancel(struct film *f);
 
 #endif
