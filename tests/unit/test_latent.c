@@ -31,6 +31,26 @@ static void refuse(enum status st, const char *text) {
         fail_msg("status %d, \"%s\", expected \"%s\"", st, e.text, text);
 }
 
+static void test_seeds(void **unused) {
+    (void)unused;
+    uint64_t *s;
+    size_t n;
+    assert_int_equal(seeds_parse("seeds", "9,2-4,9", false, false, &s, &n, &e), ST_OK);
+    assert_int_equal(n, 5);
+    assert_memory_equal(s, ((const uint64_t[]){9, 2, 3, 4, 9}), sizeof *s * n);
+    free(s);
+    static const struct { const char *list; bool philox; const char *why; } bad[] = {
+        {"2,x", true, "--mix takes numbers and ranges such as 0-99,150, not \"2,x\""}, {"9,2-4,9", true, "seed 9 is given twice"},
+        {"0-200000000", true, "--mix takes"}, {"1,4294967296", false, "seed 4294967296 is over 2^32-1, NumPy's limit"}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        assert_int_equal(seeds_parse("mix", bad[i].list, bad[i].philox, true, &s, &n, &e), ST_BAD);
+        assert_non_null(strstr(e.text, bad[i].why));
+        assert_null(s);
+    }
+    assert_int_equal(seeds_parse("mix", "4294967296,4294967295", true, true, &s, &n, &e), ST_OK);
+    free(s);
+}
+
 static void test_layers(void **unused) {
     (void)unused;
     uint64_t mask;
@@ -301,7 +321,7 @@ static void test_labels(void **unused) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_layers), cmocka_unit_test(test_rows),  cmocka_unit_test(test_streams),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_seeds),  cmocka_unit_test(test_layers), cmocka_unit_test(test_rows),  cmocka_unit_test(test_streams),
                                        cmocka_unit_test(test_spline), cmocka_unit_test(test_turns), cmocka_unit_test(test_eigen),
                                        cmocka_unit_test(test_groups), cmocka_unit_test(test_labels)};
     return cmocka_run_group_tests(tests, NULL, NULL);
