@@ -3,25 +3,19 @@
  * Pictures are made a batch at a time; a second thread encodes and writes one batch while the next is computed, so memory
  * does not grow with their number (grids and tables apart). A picture depends on its seed or latent, not on its batch.
  */
-#include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "common/base/hash.h"
 #include "common/base/mem.h"
-#include "common/base/target.h"
 #include "common/cli/cli.h"
-#include "common/latent/input.h"
-#include "common/latent/table.h"
+#include "common/latent/describe.h"
+#include "common/latent/drawing.h"
+#include "common/latent/seeds.h"
 #include "common/store/checkpoint.h"
-#include "common/stream/npy.h"
 #include "common/stream/sink.h"
-#include "common/stylegan2/generator.h"
 
-#define MAX_SEEDS 100000000   /* 800 MB of numbers */
 #define MAX_NUMBERS 256       /* columns of a table */
 /* Pixels in a batch by default: 16 pictures of 128x128; a GPU wants more at a time (64, and 4 of 1024x1024). */
 #define BATCH_PIXELS (1 << 18)
@@ -88,98 +82,32 @@ static const struct cli_program program = {
                 "sg2-gen --network faces.safetensors --seeds 85,100,75 --mix 55,821,1789 --out mix.png\n"
                 "sg2-gen --network faces.safetensors --format y4m walk.npy | ffmpeg -i - walk.mp4\n"};
 
-/* ---- computing ---- */
+/* ---- state ---- */
 
 struct work {
     struct sg2_config config;
+    struct device *device;
     struct sg2_net *net;
     struct sg2_generator *generator;
-    char network[SHA256_HEX];
-    int64_t images;    /* the network has seen; -1 = unknown */
-    bool half;         /* convolutions in 16 bit */
-    int batch, n_psi;
-    double *psi;       /* [n_psi]; one unless there is a table of them */
-    int *labels;       /* [batch] or NULL */
-    uint8_t *pixels;   /* [batch,res,res,C] */
-    FILE *save_w;
-    float *ws;         /* [batch,num_ws,w_dim] */
-    struct sink *sink;
+    struct drawing *drawing;
+    struct picture_origin origin;
+    int batch, n_psi, n_amount;
+    double *psi, *amount; /* psi: one unless there is a table of them */
+    uint64_t *seeds, *mix;
+    size_t n_seeds, n_mix;
+    struct sink *sink;    /* NULL for a table */
     struct cli_progress progress;
 };
 
-static size_t row_of_ws(const struct work *w) { return (size_t)sg2_num_ws(&w->config) * (size_t)w->config.w_dim; }
 static bool is_table(const struct work *w) { return o.mix || o.directions || w->n_psi > 1; }
 
-/* Where the picture comes from, for the next stage and for the shelf. */
-static void describe(const struct work *w, struct sample *s, uint64_t seed) {
-    cJSON *j = sample_json(s), *step = cJSON_CreateObject();
-    if (o.seeds) {
-        snprintf(s->key, sizeof s->key, "seed%04llu", (unsigned long long)seed);
-        char digits[24]; /* 64 bits, which a JSON library's double would round */
-        snprintf(digits, sizeof digits, "%llu", (unsigned long long)seed);
-        cJSON_AddRawToObject(j, "seed", digits);
-        cJSON_AddStringToObject(step, "rng", rng_name[o.rng]);
-    } else {
-        snprintf(s->key, sizeof s->key, "%06llu", (unsigned long long)seed);
-        cJSON_AddNumberToObject(j, "latent", (double)seed);
-    }
-    cJSON_AddNumberToObject(j, "truncation", w->psi[0]);
-    cJSON_AddStringToObject(j, "network", w->network);
-    cJSON_AddNumberToObject(j, "width", w->config.res);
-    cJSON_AddNumberToObject(j, "height", w->config.res);
-    if (o.class != LONG_MIN)
-        cJSON_AddNumberToObject(j, "label", (double)o.class);
-    cJSON_AddNumberToObject(step, "truncation", w->psi[0]);
-    cJSON_AddNumberToObject(step, "cutoff", (double)o.cutoff);
-    cJSON_AddStringToObject(step, "noise", noise_name[o.noise]);
-    if (o.noise_scale)
-        cJSON_AddStringToObject(step, "noise_scale", o.noise_scale);
-    cJSON_AddStringToObject(step, "precision", w->half ? "bfloat16" : "float32");
-    cJSON_AddStringToObject(step, "network", w->network);
-    if (w->images >= 0)
-        cJSON_AddNumberToObject(step, "network_images", (double)w->images);
-    sample_add_step(s, "sg2-gen", step);
+/* ST_BAD is what the caller of drawing.h may have got wrong: the command line. */
+static void must(enum status st, const struct error *e) {
+    if (st == ST_BAD)
+        cli_usage("%s", e->text);
+    if (st != ST_OK)
+        cli_die("%s", e->text);
 }
-
-/* What is written in pieces has a temporary name until it is whole. */
-static char *save_w_name;
-static struct sink *unfinished;
-
-static void remove_unfinished(void) {
-    sink_cancel(unfinished);
-}
-
-static void begin_w(struct work *w, int64_t n) {
-    const struct sg2_config *c = &w->config;
-    struct error e;
-    if (w->save_w && npy_write_header(w->save_w, "<f4", 3, (int64_t[]){n, sg2_num_ws(c), c->w_dim}, &e) != ST_OK)
-        cli_die("%s: %s", o.save_w, e.text);
-}
-
-/* Begins to draw one batch into w->pixels, and saves its w+. */
-static void begin_drawing(struct work *w, struct sg2_latents *l, const uint64_t *names) {
-    l->labels = w->labels;
-    l->noise_seeds = names;
-    struct sg2_latents plus = {.n = l->n, .ws = w->ws, .noise_seeds = names};
-    if (w->save_w) {
-        if (l->ws)
-            plus.ws = l->ws;
-        else
-            sg2_generate_ws(w->generator, l, w->ws);
-        l = &plus;
-        if (fwrite(l->ws, row_of_ws(w) * sizeof(float), (size_t)l->n, w->save_w) != (size_t)l->n)
-            cli_die("%s: %s", o.save_w, strerror(errno));
-    }
-    sg2_generate_begin(w->generator, l, w->pixels);
-}
-
-static void draw(struct work *w, struct sg2_latents *l, const uint64_t *names) {
-    begin_drawing(w, l, names);
-    sg2_generate_end(w->generator);
-    cli_progress_add(&w->progress, l->n);
-}
-
-static size_t picture_bytes(const struct work *w) { return (size_t)(w->config.res * w->config.res * w->config.img_channels); }
 
 static struct latent_input *open_input(const struct work *w, const uint64_t *seeds, size_t n, char **files, int n_files) {
     struct latent_input *in;
@@ -191,72 +119,31 @@ static struct latent_input *open_input(const struct work *w, const uint64_t *see
     return in;
 }
 
-static bool next_input(const struct work *w, struct latent_input *in, struct latent_batch *b) {
-    struct error e;
-    enum status st = latent_input_next(in, b, &e);
-    if (st == ST_END)
-        return false;
-    if (st != ST_OK)
-        cli_die("%s", e.text);
-    if (b->z && w->config.c_dim > 0 && !w->labels)
-        cli_usage("the network has %d classes: say which with --class", w->config.c_dim);
-    return true;
-}
-
 /* ---- pictures one by one: samples, a grid, a video ---- */
 
-static void put_pictures(struct work *w, uint8_t *pixels, const uint64_t *names, int64_t n) {
-    const struct sg2_config *c = &w->config;
-    struct error e;
-    for (int64_t i = 0; i < n; i++) {
-        struct sample s = {0};
-        struct image im, from = {c->res, c->res, c->img_channels, pixels + (size_t)i * picture_bytes(w)};
-        describe(w, &s, names[i]);
-        char number[24];
-        snprintf(number, sizeof number, "%llu", (unsigned long long)names[i]);
-        if (o.label)
-            sheet_caption(&from, number, &im);
-        else
-            image_copy(&im, &from);
-        if (sink_put(w->sink, &s, &im, &e) != ST_OK)
-            cli_die("%s", e.text);
-    }
-    cli_progress_add(&w->progress, n);
+static struct sink *unfinished; /* what it writes in pieces has a temporary name until it is whole */
+static void remove_unfinished(void) { sink_cancel(unfinished); }
+
+static enum status put_picture(void *context, const struct image *picture, uint64_t name, struct error *e) {
+    struct work *w = context;
+    struct sample s = {0};
+    struct image im;
+    picture_describe(&w->origin, name, &s);
+    char number[24];
+    snprintf(number, sizeof number, "%llu", (unsigned long long)name);
+    if (o.label)
+        sheet_caption(picture, number, &im);
+    else
+        image_copy(&im, picture);
+    return sink_put(w->sink, &s, &im, e);
 }
 
-/* While a GPU draws a batch, the one before is put into the queue and the latents of the next are made from seeds: 25 microseconds a
- * picture of 128x128, where drawing takes 80. */
 static void draw_pictures(struct work *w, struct latent_input *in, const struct sink_options *so) {
-    struct latent_batch b;
     struct error e;
-    uint8_t *drawn = xmalloc((size_t)w->batch * picture_bytes(w)); /* the batch before; exchanged with w->pixels */
-    uint64_t *names = xmalloc((size_t)w->batch * sizeof *names);
-    int64_t n = 0;
     if (sink_open(&w->sink, so, &e) != ST_OK)
         cli_die("%s", e.text);
     unfinished = w->sink;
-    for (bool more = true; more;) {
-        more = next_input(w, in, &b);
-        sg2_generate_end(w->generator);
-        uint8_t *done = w->pixels;
-        w->pixels = drawn;
-        drawn = done;
-        if (more && b.begins >= 0)
-            begin_w(w, b.begins);
-        if (more)
-            begin_drawing(w, &(struct sg2_latents){.n = b.n, .z = b.z, .w = b.w, .ws = b.ws}, b.names);
-        put_pictures(w, drawn, names, n);
-        n = more ? b.n : 0;
-        if (n)
-            memcpy(names, b.names, (size_t)n * sizeof *names);
-        if (!o.seeds) { /* the next latents may be long in coming */
-            sg2_generate_end(w->generator);
-            put_pictures(w, w->pixels, names, n);
-            n = 0;
-        }
-    }
-    free(drawn);
-    free(names);
+    must(drawing_pictures(w->drawing, in, !o.seeds, put_picture, w, &e), &e);
     unfinished = NULL;
     if (sink_close(w->sink, &e) != ST_OK)
         cli_die("%s", e.text);
@@ -264,29 +151,17 @@ static void draw_pictures(struct work *w, struct latent_input *in, const struct 
 
 /* ---- tables ---- */
 
-/* Latents as w+, truncated when that is not the table's subject. */
-static void add_sources(struct work *w, struct table_sources *s, const struct latent_batch *b) {
-    struct error e;
-    if (!b->ws)
-        sg2_generate_ws(w->generator, &(struct sg2_latents){.n = b->n, .z = b->z, .w = b->w, .labels = w->labels}, w->ws);
-    if (table_sources_add(s, (int)b->n, b->ws ? b->ws : w->ws, row_of_ws(w), b->names, &e) != ST_OK)
-        cli_die("%s", e.text);
-}
-
-static const uint8_t *draw_cells(void *context, int n, const float *ws, const uint64_t *names) {
-    struct work *w = context;
-    draw(w, &(struct sg2_latents){.n = n, .ws = ws}, names);
-    return w->pixels;
-}
+static uint64_t first_layers(int n) { return n >= 64 ? LATENT_ALL : ((uint64_t)1 << n) - 1; }
 
 static void write_table(struct work *w, const struct latent_table *t) {
     struct error e;
-    struct sheet s = {.width = w->config.res, .height = w->config.res, .channels = w->config.img_channels};
+    struct sheet s;
     struct bytes encoded = {0};
-    int cells = table_cells(t);
-    begin_w(w, cells);
-    w->progress.total = cells;
-    if (table_draw(t, w->batch, draw_cells, w, &s, &e) != ST_OK ||
+    w->progress.total = table_cells(t);
+    enum status st = drawing_table(w->drawing, t, &s, &e);
+    if (st == ST_FAIL)
+        cli_die("%s", e.text);
+    if (st != ST_OK ||
         image_encode(&s.picture, o.format ? format_kind[o.format] : image_format_by_name(o.out), (int)o.quality, &encoded, &e) != ST_OK ||
         file_write_atomic(o.out, encoded.data, encoded.size, &e) != ST_OK)
         cli_die("%s: %s", o.out, e.text);
@@ -294,13 +169,11 @@ static void write_table(struct work *w, const struct latent_table *t) {
     sheet_free(&s);
 }
 
-static uint64_t first_layers(int n) { return n >= 64 ? LATENT_ALL : ((uint64_t)1 << n) - 1; }
-
-static void make_table(struct work *w, struct latent_input *in, const uint64_t *mix, size_t n_mix, const double *amounts, int n_amounts) {
+static void make_table(struct work *w, struct latent_input *in) {
     const struct sg2_config *c = &w->config;
     int num_ws = sg2_num_ws(c);
     struct latent_table t = {.kind = o.mix ? TABLE_MIX : o.directions ? TABLE_MOVE : TABLE_TRUNC, .shape = {num_ws, c->w_dim},
-                             .mask = first_layers(num_ws), .amount = amounts, .n_amount = n_amounts};
+                             .mask = first_layers(num_ws), .amount = w->amount, .n_amount = w->n_amount};
     struct error e;
     float *mean = NULL;
     if (o.mix)
@@ -316,13 +189,10 @@ static void make_table(struct work *w, struct latent_input *in, const uint64_t *
         sg2_tensor_get(sg2_net_find(w->net, "mapping.w_avg"), w->net->state, mean);
         t.mean.data = mean;
     }
-    struct latent_batch b;
-    while (next_input(w, in, &b))
-        add_sources(w, &t.rows, &b);
+    must(drawing_sources(w->drawing, in, &t.rows, &e), &e);
     if (o.mix) {
-        struct latent_input *columns = open_input(w, mix, n_mix, NULL, 0);
-        while (next_input(w, columns, &b))
-            add_sources(w, &t.columns, &b);
+        struct latent_input *columns = open_input(w, w->mix, w->n_mix, NULL, 0);
+        must(drawing_sources(w->drawing, columns, &t.columns, &e), &e);
         latent_input_close(columns);
     }
     write_table(w, &t);
@@ -334,27 +204,13 @@ static void make_table(struct work *w, struct latent_input *in, const uint64_t *
 
 /* ---- the command line ---- */
 
-static int by_number(const void *a, const void *b) {
-    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-    return x < y ? -1 : x > y;
-}
-
-/* Parses a list of seeds. They name the samples of a stream or folder, where names must differ. */
-static uint64_t *parse_seeds(const char *option, const char *text, size_t *n, bool differ) {
-    uint64_t *seeds;
-    if (!cli_parse_ranges(text, &seeds, n, MAX_SEEDS))
-        cli_usage("--%s takes numbers and ranges such as 0-99,150, not \"%s\"", option, text);
-    uint64_t *sorted = xmalloc(*n * sizeof *sorted);
-    memcpy(sorted, seeds, *n * sizeof *sorted);
-    qsort(sorted, *n, sizeof *sorted, by_number);
-    for (size_t i = 0; i < *n; i++) {
-        if (o.rng == 0 && sorted[i] > UINT32_MAX)
-            cli_usage("seed %llu is over 2^32-1, NumPy's limit; --rng philox takes it", (unsigned long long)sorted[i]);
-        if (i && sorted[i] == sorted[i - 1] && differ)
-            cli_usage("seed %llu is given twice", (unsigned long long)sorted[i]);
-    }
-    free(sorted);
-    return seeds;
+/* They name the samples of a stream or folder, where names must differ. */
+static void parse_lists(struct work *w, bool differ) {
+    struct error e;
+    if (o.seeds && seeds_parse("seeds", o.seeds, o.rng, differ, &w->seeds, &w->n_seeds, &e) != ST_OK)
+        cli_usage("%s", e.text);
+    if (o.mix && seeds_parse("mix", o.mix, o.rng, false, &w->mix, &w->n_mix, &e) != ST_OK)
+        cli_usage("%s", e.text);
 }
 
 /* Is the output a video, and of which kind? */
@@ -418,24 +274,87 @@ static void check_usage(const struct work *w, int operands, const struct video_o
         cli_usage("--chroma is for --format y4m");
 }
 
+/* ---- the work ---- */
+
+static void open_network(struct work *w) {
+    struct error e;
+    struct checkpoint *file;
+    if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w->origin.network, &e) != ST_OK ||
+        device_open(&w->device, device_choice(o.device), (int)o.threads, &e) != ST_OK || checkpoint_generator(file, w->device, &w->net, &e) != ST_OK)
+        cli_die("%s", e.text);
+    device_use_graphs(w->device, !o.no_graph);
+    w->config = *checkpoint_config(file);
+    w->origin.images = checkpoint_images(file);
+    checkpoint_close(file);
+    if (o.class != LONG_MIN && o.class >= w->config.c_dim)
+        cli_usage(w->config.c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
+                  w->config.c_dim - 1);
+    if ((o.seeds || o.mix) && w->config.c_dim > 0 && o.class == LONG_MIN)
+        cli_usage("the network has %d classes: say which with --class", w->config.c_dim);
+}
+
+static void make_generator(struct work *w) {
+    struct error e;
+    bool gpu = strcmp(device_name(w->device), "cpu") != 0;
+    int fit = (gpu ? BATCH_PIXELS_GPU : BATCH_PIXELS) / (w->config.res * w->config.res), most = gpu ? 64 : 32;
+    w->batch = o.batch != LONG_MIN ? (int)o.batch : fit > most ? most : fit > 1 ? fit : 1;
+    if (w->n_seeds && (size_t)w->batch > w->n_seeds && !is_table(w))
+        w->batch = (int)w->n_seeds;
+    float factors[64];
+    if (o.noise_scale && latent_factors_parse(o.noise_scale, sg2_num_ws(&w->config), factors, &e) != ST_OK)
+        cli_usage("--noise-scale: %s", e.text);
+    struct sg2_generator_opt go = {.batch = w->batch, .noise = noise_kind[o.noise], .psi = w->n_psi > 1 ? 1 : (float)w->psi[0],
+                                   .cutoff = (int)o.cutoff, .noise_scale = o.noise_scale ? factors : NULL, .half = !o.fp32};
+    if (sg2_generator_create(&w->generator, w->device, w->net, &go, &e) != ST_OK)
+        cli_die("%s", e.text);
+    w->origin.rng = o.seeds ? rng_name[o.rng] : NULL;
+    w->origin.res = w->config.res;
+    w->origin.psi = w->psi[0];
+    w->origin.cutoff = (int)o.cutoff;
+    w->origin.class_number = o.class == LONG_MIN ? -1 : (int)o.class;
+    w->origin.noise = noise_name[o.noise];
+    w->origin.noise_scale = o.noise_scale;
+    w->origin.precision = !o.fp32 && !strcmp(device_name(w->device), "cuda") ? "bfloat16" : "float32";
+}
+
+static void on_drawn(int64_t n, void *progress) { cli_progress_add(progress, n); }
+
+static void draw(struct work *w, char **files, int n_files, const struct sink_options *so) {
+    struct error e;
+    atexit(remove_unfinished);
+    const struct drawing_options d = {.generator = w->generator, .config = &w->config, .batch = w->batch, .class_number = w->origin.class_number,
+                                      .save_w = o.save_w, .tick = on_drawn, .data = &w->progress};
+    if (drawing_open(&w->drawing, &d, &e) != ST_OK)
+        cli_die("%s", e.text);
+    struct latent_input *in = open_input(w, w->seeds, w->n_seeds, files, n_files);
+    cli_progress_start(&w->progress, "pictures", (int64_t)w->n_seeds);
+    double started = cli_seconds();
+    if (is_table(w))
+        make_table(w, in);
+    else
+        draw_pictures(w, in, so);
+    latent_input_close(in);
+    double spent = cli_seconds() - started;
+    cli_progress_end(&w->progress);
+    if (drawing_close(w->drawing, true, &e) != ST_OK)
+        cli_die("%s", e.text);
+    double flops = program_get_info(sg2_generator_program(w->generator)).flops / sg2_generator_batch(w->generator);
+    cli_info("%lld pictures in %.1f s: %.1f a second, %.1f GFLOP/s", (long long)w->progress.done, spent, (double)w->progress.done / spent,
+             (double)w->progress.done * flops / spent * 1e-9);
+}
+
 int main(int argc, char **argv) {
     cli_patient_threads(argv);
-    int first = cli_start(&program, argc, argv), operands = argc - first, n_amounts = 0, columns = 0, rows = 0;
+    int first = cli_start(&program, argc, argv), operands = argc - first, columns = 0, rows = 0;
     struct work w = {0};
     struct video_options video;
-    uint64_t *seeds = NULL, *mix = NULL;
-    double *amounts = NULL;
-    size_t n = 0, n_mix = 0;
     if (!cli_parse_floats(o.trunc, -10, 10, &w.psi, &w.n_psi, MAX_NUMBERS))
         cli_usage("--trunc takes numbers from -10 to 10 such as 0.7, or 0,0.5,1 for a table, not \"%s\"", o.trunc);
-    if (!cli_parse_floats(o.amounts, -1e6, 1e6, &amounts, &n_amounts, MAX_NUMBERS))
+    if (!cli_parse_floats(o.amounts, -1e6, 1e6, &w.amount, &w.n_amount, MAX_NUMBERS))
         cli_usage("--amounts takes numbers such as -2,0,2, not \"%s\"", o.amounts);
     bool moving = is_video(&video), only_look = o.plan || o.profile;
     check_usage(&w, operands, moving ? &video : NULL);
-    if (o.seeds)
-        seeds = parse_seeds("seeds", o.seeds, &n, !moving && !(o.out && sink_is_grid(o.out)));
-    if (o.mix)
-        mix = parse_seeds("mix", o.mix, &n_mix, false);
+    parse_lists(&w, !moving && !(o.out && sink_is_grid(o.out)));
     if (o.grid && !cli_parse_size(o.grid, 65500, &columns, &rows))
         cli_usage("--grid takes columns x rows such as 8x4, not \"%s\"", o.grid);
     for (int i = 0; !o.seeds && !only_look && i < (operands ? operands : 1); i++)
@@ -444,85 +363,22 @@ int main(int argc, char **argv) {
     if (!o.out && !only_look)
         cli_need_binary_stdout(moving ? "raw video" : "a sample stream (tar)");
 
-    struct error e;
-    struct checkpoint *file;
-    struct device *device;
-    if (checkpoint_open(&file, o.network, &e) != ST_OK || sha256_file(o.network, w.network, &e) != ST_OK ||
-        device_open(&device, device_choice(o.device), (int)o.threads, &e) != ST_OK || checkpoint_generator(file, device, &w.net, &e) != ST_OK)
-        cli_die("%s", e.text);
-    device_use_graphs(device, !o.no_graph);
-    w.config = *checkpoint_config(file);
-    w.images = checkpoint_images(file);
-    w.half = !o.fp32 && !strcmp(device_name(device), "cuda");
-    checkpoint_close(file);
-    if (o.class != LONG_MIN && o.class >= w.config.c_dim)
-        cli_usage(w.config.c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
-                  w.config.c_dim - 1);
-    if ((o.seeds || o.mix) && w.config.c_dim > 0 && o.class == LONG_MIN)
-        cli_usage("the network has %d classes: say which with --class", w.config.c_dim);
-
-    int pixels = w.config.res * w.config.res;
-    bool gpu = strcmp(device_name(device), "cpu") != 0;
-    int fit = (gpu ? BATCH_PIXELS_GPU : BATCH_PIXELS) / pixels, most = gpu ? 64 : 32;
-    w.batch = o.batch != LONG_MIN ? (int)o.batch : fit > most ? most : fit > 1 ? fit : 1;
-    if (n && (size_t)w.batch > n && !is_table(&w))
-        w.batch = (int)n;
-    float factors[64];
-    if (o.noise_scale && latent_factors_parse(o.noise_scale, sg2_num_ws(&w.config), factors, &e) != ST_OK)
-        cli_usage("--noise-scale: %s", e.text);
-    struct sg2_generator_opt go = {.batch = w.batch, .noise = noise_kind[o.noise], .psi = w.n_psi > 1 ? 1 : (float)w.psi[0],
-                                   .cutoff = (int)o.cutoff, .noise_scale = o.noise_scale ? factors : NULL, .half = !o.fp32};
-    if (sg2_generator_create(&w.generator, device, w.net, &go, &e) != ST_OK)
-        cli_die("%s", e.text);
-    if (only_look) {
-        if (o.plan)
-            program_print(sg2_generator_program(w.generator), stdout);
-        else
-            program_profile(sg2_generator_program(w.generator), stdout);
-    } else {
-        if (o.class != LONG_MIN) {
-            w.labels = xmalloc((size_t)w.batch * sizeof *w.labels);
-            for (int i = 0; i < w.batch; i++)
-                w.labels[i] = (int)o.class;
-        }
-        atexit(remove_unfinished);
-        if (o.save_w) {
-            if (target_check(o.save_w, &e) != ST_OK)
-                cli_die("%s", e.text);
-            save_w_name = target_begin(o.save_w);
-            if (!(w.save_w = fopen(save_w_name, "wb")))
-                cli_die("%s: %s", o.save_w, strerror(errno));
-        }
-        if (o.save_w || is_table(&w))
-            w.ws = xmalloc((size_t)w.batch * row_of_ws(&w) * sizeof *w.ws);
-        w.pixels = xmalloc((size_t)w.batch * (size_t)pixels * (size_t)w.config.img_channels);
-        const struct sink_options so = {.path = o.out, .format = format_kind[o.format], .quality = (int)o.quality,
-                                        .video = moving ? &video : NULL, .columns = columns, .rows = rows, .depth = 2 * w.batch};
-        struct latent_input *in = open_input(&w, seeds, n, argv + first, operands);
-        cli_progress_start(&w.progress, "pictures", (int64_t)n);
-        double started = cli_seconds();
-        if (is_table(&w))
-            make_table(&w, in, mix, n_mix, amounts, n_amounts);
-        else
-            draw_pictures(&w, in, &so);
-        latent_input_close(in);
-        double spent = cli_seconds() - started;
-        cli_progress_end(&w.progress);
-        if (w.save_w && (fclose(w.save_w) != 0 || !target_keep(save_w_name, o.save_w)))
-            cli_die("%s: %s", o.save_w, strerror(errno));
-        double flops = program_get_info(sg2_generator_program(w.generator)).flops / sg2_generator_batch(w.generator);
-        cli_info("%lld pictures in %.1f s: %.1f a second, %.1f GFLOP/s", (long long)w.progress.done, spent,
-                 (double)w.progress.done / spent, (double)w.progress.done * flops / spent * 1e-9);
-    }
+    open_network(&w);
+    make_generator(&w);
+    const struct sink_options so = {.path = o.out, .format = format_kind[o.format], .quality = (int)o.quality, .video = moving ? &video : NULL,
+                                    .columns = columns, .rows = rows, .depth = 2 * w.batch};
+    if (o.plan)
+        program_print(sg2_generator_program(w.generator), stdout);
+    else if (o.profile)
+        program_profile(sg2_generator_program(w.generator), stdout);
+    else
+        draw(&w, argv + first, operands, &so);
     sg2_generator_free(w.generator);
     sg2_net_free(w.net);
-    device_close(device);
-    free(seeds);
-    free(mix);
-    free(amounts);
+    device_close(w.device);
+    free(w.seeds);
+    free(w.mix);
+    free(w.amount);
     free(w.psi);
-    free(w.labels);
-    free(w.ws);
-    free(w.pixels);
     return cli_finish(EXIT_OK);
 }

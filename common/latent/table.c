@@ -149,7 +149,9 @@ enum status table_draw(const struct latent_table *t, int batch, table_draw_fn *d
         if (n < batch && i + 1 < rows * columns)
             continue;
         const uint8_t *pixels = draw(context, n, ws, names);
-        for (int k = 0; k < n; k++) /* the image borrows the pixels */
+        if (!pixels)
+            st = ST_FAIL;
+        for (int k = 0; k < n && pixels; k++) /* the image borrows the pixels */
             sheet_place(s, cell[k] / columns, cell[k] % columns,
                         &(struct image){s->width, s->height, s->channels, (uint8_t *)pixels + (size_t)k * tile});
         n = 0;

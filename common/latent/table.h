@@ -49,9 +49,10 @@ bool table_cell(const struct latent_table *t, int row, int column, float *ws, ui
 /* Sets direction, n_direction and per_layer from a .npy file of [dim], [K,dim] or [K,layers,dim]; the caller frees t->direction. */
 enum status table_read_directions(struct latent_table *t, const char *path, struct error *e);
 
-/* Draws n <= batch pictures of ws [n,layers,dim] and returns their pixels, valid until the next call. */
+/* Draws n <= batch pictures of ws [n,layers,dim] and returns their pixels, valid until the next call; NULL: it failed, and has said why. */
 typedef const uint8_t *table_draw_fn(void *context, int n, const float *ws, const uint64_t *names);
-/* Begins the sheet (whose tile size is set) with the table's headings and places every cell, row by row. sheet_free afterwards. */
+/* Begins the sheet (whose tile size is set) with the table's headings and places every cell, row by row. sheet_free afterwards.
+ * ST_BAD when the sheet would be too large, ST_FAIL when draw failed (e is left to it). */
 enum status table_draw(const struct latent_table *t, int batch, table_draw_fn *draw, void *context, struct sheet *s, struct error *e);
 
 #endif
