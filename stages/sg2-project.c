@@ -128,9 +128,8 @@ static void open_networks(struct work *w) {
         w->distance = w->d ? DISTANCE_DISCRIMINATOR : DISTANCE_PIXEL;
     }
     checkpoint_close(file);
-    if (o.class != LONG_MIN && o.class >= w->config.c_dim)
-        cli_usage(w->config.c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
-                  w->config.c_dim - 1);
+    if (o.class != LONG_MIN && sg2_config_class(&w->config, o.class, &e) != ST_OK)
+        cli_usage("--class %ld: %s", o.class, e.text);
 }
 
 static void make_projector(struct work *w) {

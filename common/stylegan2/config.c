@@ -54,6 +54,12 @@ enum status sg2_config_check(const struct sg2_config *c, struct error *e) {
     X(res) X(img_channels) X(z_dim) X(w_dim) X(c_dim) X(channel_base) X(channel_max) X(map_layers) X(d_map_layers) \
     X(mbstd_group) X(mbstd_channels)
 
+enum status sg2_config_class(const struct sg2_config *c, int64_t k, struct error *e) {
+    if (k >= 0 && k < c->c_dim)
+        return ST_OK;
+    return c->c_dim ? st_bad(e, "the network has classes 0-%d", c->c_dim - 1) : st_bad(e, "the network has no classes");
+}
+
 char *sg2_config_json(const struct sg2_config *c) {
     cJSON *o = cJSON_CreateObject();
 #define X(field) cJSON_AddNumberToObject(o, #field, c->field);

@@ -33,6 +33,7 @@ int sg2_channels(const struct sg2_config *c, int res);
 int sg2_num_ws(const struct sg2_config *c); /* 2*log2(res) - 2 */
 /* ST_BAD with the reason when a field is out of range. */
 enum status sg2_config_check(const struct sg2_config *c, struct error *e);
+enum status sg2_config_class(const struct sg2_config *c, int64_t k, struct error *e); /* ST_BAD when there is no class k */
 char *sg2_config_json(const struct sg2_config *c);                                    /* caller frees */
 enum status sg2_config_parse(struct sg2_config *c, const char *json, struct error *e); /* unknown fields are ignored */
 
