@@ -158,6 +158,7 @@ struct cli_paths *cli_paths_open(char **operands, int n, const char *const *suff
 /* Next path (owned by the iterator, valid until the next call), or NULL at the end. Unreadable folders are reported with
  * cli_warn and counted. */
 const char *cli_paths_next(struct cli_paths *p);
-int cli_paths_close(struct cli_paths *p); /* number of operands or folders that could not be read */
+/* The number of operands or folders that could not be read. Says how many pictures of other kinds (by suffix) the folders held. */
+int cli_paths_close(struct cli_paths *p);
 
 #endif

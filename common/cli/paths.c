@@ -36,6 +36,8 @@ struct cli_paths {
     struct folder stack[MAX_DEPTH];
     int depth;
     int failed;
+    char *foreign;      /* the first picture of a kind that is not taken */
+    int64_t n_foreign;
 };
 
 struct cli_paths *cli_paths_open(char **operands, int n, const char *const *suffixes, bool nul_separated) {
@@ -58,6 +60,14 @@ static bool suffix_fits(const struct cli_paths *p, const char *name) {
             return true;
     }
     return !p->suffixes;
+}
+
+/* A picture of a kind that no program here reads is left out of a folder like any other file, but not without a word. */
+static void note_foreign(struct cli_paths *p, const char *path, const char *name) {
+    static const char *const kinds[] = {".bmp", ".gif", ".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2", ".jxl", ".tga", ".dng", NULL};
+    const struct cli_paths pictures = {.suffixes = kinds};
+    if (p->suffixes && suffix_fits(&pictures, name) && !p->n_foreign++)
+        p->foreign = xstrdup(path);
 }
 
 static void unreadable(struct cli_paths *p, const char *path, const char *why) {
@@ -131,6 +141,7 @@ static const char *next_in_folders(struct cli_paths *p) {
             free(p->current);
             return p->current = path;
         }
+        note_foreign(p, path, name);
         free(path);
     }
     return NULL;
@@ -179,7 +190,16 @@ const char *cli_paths_next(struct cli_paths *p) {
 }
 
 int cli_paths_close(struct cli_paths *p) {
+    static char said[4096]; /* fid-score walks a folder twice */
     int failed = p->failed;
+    if (p->n_foreign > 1 && strcmp(said, p->foreign))
+        cli_info("%s and %lld more pictures are left out: their kinds are not read here (PNG, JPEG, WebP, PNM are)", p->foreign,
+                 (long long)p->n_foreign - 1);
+    else if (p->n_foreign && strcmp(said, p->foreign))
+        cli_info("%s is left out: its kind is not read here (PNG, JPEG, WebP, PNM are)", p->foreign);
+    if (p->n_foreign)
+        snprintf(said, sizeof said, "%s", p->foreign);
+    free(p->foreign);
     while (p->depth)
         pop_folder(p);
     free(p->line);

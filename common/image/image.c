@@ -55,8 +55,10 @@ enum image_format image_detect(const void *bytes, size_t size) {
 static const struct {
     const char *name;
     enum image_format format;
-} names[] = {{"jpg", IMAGE_JPEG}, {"jpeg", IMAGE_JPEG}, {"jpe", IMAGE_JPEG}, {"png", IMAGE_PNG},  {"ppm", IMAGE_PPM},
+} names[] = {{"jpg", IMAGE_JPEG}, {"jpeg", IMAGE_JPEG}, {"jpe", IMAGE_JPEG}, {"jfif", IMAGE_JPEG}, {"png", IMAGE_PNG},  {"ppm", IMAGE_PPM},
              {"pgm", IMAGE_PPM},  {"pnm", IMAGE_PPM},   {"pbm", IMAGE_PPM},  {"webp", IMAGE_WEBP}};
+
+const char *const image_suffixes[] = {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".ppm", ".pgm", ".pbm", ".pnm", ".webp", NULL};
 
 enum image_format image_format_by_name(const char *name) {
     const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name, *dot = strrchr(base, '.');

@@ -36,6 +36,7 @@ enum image_format { IMAGE_UNKNOWN, IMAGE_JPEG, IMAGE_PNG, IMAGE_PPM, IMAGE_WEBP 
 
 /* By magic bytes, never by name. */
 enum image_format image_detect(const void *bytes, size_t size);
+extern const char *const image_suffixes[]; /* ".jpg" ..., NULL at the end: of the files that are taken out of folders */
 enum image_format image_format_by_name(const char *name); /* "jpg" "jpeg" "png" "ppm" "pgm" "pnm" "webp" (any case), with or without path */
 const char *image_format_name(enum image_format f);       /* "jpg" "png" "ppm" "webp"; member suffix in streams */
 

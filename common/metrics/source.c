@@ -36,8 +36,6 @@ struct source {
     int size; /* index into the store's sizes */
 };
 
-static const char *const suffixes[] = {".png", ".jpg", ".jpeg", ".webp", ".ppm", ".pgm", ".pnm", NULL};
-
 const char *source_kind_name(enum source_kind k) {
     static const char *const names[] = {"sample stream", "folder", "store", "zip", "statistics", "features"};
     return names[k];
@@ -112,7 +110,7 @@ enum status source_open(struct source **out, const char *operand, enum source_ki
         st = open_store(s, size, e);
     else if (kind == SOURCE_FOLDER) {
         s->folder[0] = s->operand;
-        s->paths = cli_paths_open(s->folder, 1, suffixes, false);
+        s->paths = cli_paths_open(s->folder, 1, image_suffixes, false);
     } else if (kind == SOURCE_ZIP) {
         s->folder[0] = s->operand;
         st = input_open(&s->input, s->folder, 1, INPUT_LABELS_NONE, NULL, &s->names, e);
@@ -244,7 +242,7 @@ static void rewind_source(struct source *s) {
     s->at = 0;
     if (s->kind == SOURCE_FOLDER) {
         cli_paths_close(s->paths);
-        s->paths = cli_paths_open(s->folder, 1, suffixes, false);
+        s->paths = cli_paths_open(s->folder, 1, image_suffixes, false);
     }
 }
 

@@ -19,7 +19,6 @@
 #define DATASET_JSON_BYTES ((size_t)256 << 20)
 #define PIECE ((size_t)1 << 20)
 
-static const char *const suffixes[] = {".jpg", ".jpeg", ".png", ".webp", ".ppm", ".pgm", ".pnm", NULL};
 
 enum kind { NOTHING, FOLDER, FILE_ALONE, STREAM, ZIP, STORE };
 
@@ -212,7 +211,7 @@ static enum status open_operand(struct input *in, struct error *e) {
     }
     if (S_ISDIR(sb.st_mode)) {
         in->kind = FOLDER;
-        in->paths = cli_paths_open(&in->operand[in->at - 1], 1, suffixes, false);
+        in->paths = cli_paths_open(&in->operand[in->at - 1], 1, image_suffixes, false);
         return own ? folder_labels(in, path, e) : ST_OK;
     }
     in->fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -17,12 +17,11 @@ struct sample_source {
 };
 
 enum status sample_source_open(struct sample_source **in, char **operands, int n, bool nul_separated, struct error *e) {
-    static const char *const suffixes[] = {".jpg", ".jpeg", ".png", ".ppm", ".pgm", ".pnm", ".webp", NULL};
     *in = xcalloc(1, sizeof **in);
     if (n || nul_separated) {
         (*in)->operands = operands;
         (*in)->n = n;
-        (*in)->paths = cli_paths_open(operands, n, suffixes, nul_separated);
+        (*in)->paths = cli_paths_open(operands, n, image_suffixes, nul_separated);
         return ST_OK;
     }
     cli_need_stream_stdin("pictures as operands, or a sample stream on stdin,");

@@ -227,3 +227,24 @@ for seed in (0, 1, 85, 1000, 2**31, 2**32 - 1):
     assert (got == np.random.RandomState(seed).randn(1, 20001).astype('f4')[0]).all(), seed
 PY
 }
+
+@test "pictures of other kinds in a folder are left out with a word, other names of JPEG are taken" {
+    mkdir -p mixed/deep
+    picture mixed/a.jpg 32 32 1
+    cp mixed/a.jpg mixed/b.jfif
+    cp mixed/a.jpg mixed/deep/C.JPE
+    picture mixed/d.bmp 32 32 1
+    picture mixed/deep/e.tif 32 32 1
+    : >mixed/notes.txt
+    word='^[a-z-]+: mixed/d.bmp and 1 more pictures are left out: their kinds are not read here'
+    pack-lmdb s.lmdb mixed 2>err
+    [ "$(grep -cE "$word" err)" -eq 1 ]
+    grep -q 'in 3, out 3' err
+    face-crop mixed 2>err | tar t | grep -c ppm | grep -qx 3
+    [ "$(grep -cE "$word" err)" -eq 1 ]
+    pack-lmdb --quiet --force s.lmdb mixed 2>err
+    [ ! -s err ]
+    rm mixed/deep/e.tif
+    pack-lmdb --force s.lmdb mixed 2>err
+    grep -q 'mixed/d.bmp is left out: its kind' err
+}
