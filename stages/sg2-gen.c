@@ -286,9 +286,8 @@ static void open_network(struct work *w) {
     w->config = *checkpoint_config(file);
     w->origin.images = checkpoint_images(file);
     checkpoint_close(file);
-    if (o.class != LONG_MIN && o.class >= w->config.c_dim)
-        cli_usage(w->config.c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
-                  w->config.c_dim - 1);
+    if (o.class != LONG_MIN && sg2_config_class(&w->config, o.class, &e) != ST_OK)
+        cli_usage("--class %ld: %s", o.class, e.text);
     if ((o.seeds || o.mix) && w->config.c_dim > 0 && o.class == LONG_MIN)
         cli_usage("the network has %d classes: say which with --class", w->config.c_dim);
 }
