@@ -151,8 +151,6 @@ static void draw_pictures(struct work *w, struct latent_input *in, const struct 
 
 /* ---- tables ---- */
 
-static uint64_t first_layers(int n) { return n >= 64 ? LATENT_ALL : ((uint64_t)1 << n) - 1; }
-
 static void write_table(struct work *w, const struct latent_table *t) {
     struct error e;
     struct sheet s;
@@ -173,17 +171,17 @@ static void make_table(struct work *w, struct latent_input *in) {
     const struct sg2_config *c = &w->config;
     int num_ws = sg2_num_ws(c);
     struct latent_table t = {.kind = o.mix ? TABLE_MIX : o.directions ? TABLE_MOVE : TABLE_TRUNC, .shape = {num_ws, c->w_dim},
-                             .mask = first_layers(num_ws), .amount = w->amount, .n_amount = w->n_amount};
+                             .mask = latent_first_layers(num_ws), .amount = w->amount, .n_amount = w->n_amount};
     struct error e;
     float *mean = NULL;
     if (o.mix)
-        t.mask = first_layers((7 * num_ws + 9) / 18); /* the field's 0-6 at 1024x1024 */
+        t.mask = latent_first_layers((7 * num_ws + 9) / 18); /* the field's 0-6 at 1024x1024 */
     if (o.layers && latent_layers_parse(o.layers, num_ws, &t.mask, &e) != ST_OK)
         cli_usage("--layers: %s", e.text);
     if (o.directions && table_read_directions(&t, o.directions, &e) != ST_OK)
         cli_die("%s", e.text);
     if (t.kind == TABLE_TRUNC) {
-        t.mask = o.cutoff < 0 ? LATENT_ALL : first_layers((int)o.cutoff);
+        t.mask = latent_first_layers((int)o.cutoff);
         t.amount = w->psi, t.n_amount = w->n_psi;
         mean = xmalloc((size_t)c->w_dim * sizeof *mean);
         sg2_tensor_get(sg2_net_find(w->net, "mapping.w_avg"), w->net->state, mean);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+uint64_t latent_first_layers(int n) { return n < 0 || n >= 64 ? LATENT_ALL : ((uint64_t)1 << n) - 1; }
+
 /* A layer number at *p; moves *p behind it. */
 static bool number(const char **p, long *v) {
     if (**p < '0' || **p > '9')
@@ -85,6 +87,10 @@ bool latent_collapse(float *rows, int64_t n, struct latent_shape s) {
     for (size_t i = 1; s.layers && i < (size_t)n; i++)
         memmove(rows + i * dim, rows + i * size, dim * sizeof *rows);
     return true;
+}
+
+struct latent_vector latent_vector_of(const struct latent_set *s, int64_t i) {
+    return (struct latent_vector){s->data ? s->data + i * latent_size(s->shape) : NULL, s->shape.layers > 0};
 }
 
 static int layers_of(struct latent_shape s) { return s.layers ? s.layers : 1; }

@@ -15,6 +15,8 @@
 
 #define LATENT_ALL (~(uint64_t)0)
 
+uint64_t latent_first_layers(int n); /* the mask of n layers; n < 0: of all */
+
 /* "0-3,8" for a network of `layers` layers. ST_BAD with the reason. */
 enum status latent_layers_parse(const char *text, int layers, uint64_t *mask, struct error *e);
 
@@ -32,6 +34,7 @@ struct latent_vector {
     const float *data; /* [dim] or [layers,dim]; NULL = zero */
     bool per_layer;
 };
+struct latent_vector latent_vector_of(const struct latent_set *s, int64_t i); /* row i, which s still owns; {0} of an empty set */
 
 /* out = mean + psi*(row - mean) in the layers of the mask, copied elsewhere; psi = 1 copies everything. out may be row. */
 void latent_truncate(const float *row, struct latent_shape s, struct latent_vector mean, double psi, uint64_t mask, float *out);

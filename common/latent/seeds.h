@@ -6,10 +6,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "common/base/status.h"
 
 void latent_of_seed(uint64_t seed, bool philox, float *z, int dim); /* NumPy: seed < 2^32 */
+void latent_of_seeds(const uint64_t *seeds, int64_t n, bool philox, float *z, int dim); /* z [n,dim] */
+/* The same as an array of a latent stream, row by row. */
+enum status latent_write_seeds(FILE *f, const uint64_t *seeds, int64_t n, bool philox, int dim, struct error *e);
 
 /* A list such as "0-99,150" into a new array of *n seeds in the order given; the caller frees. ST_BAD when it is no list of at most
  * 100 million (the text names --option), when a seed is too large for NumPy and philox is not set, or when `differ` and one is given twice. */

@@ -407,6 +407,13 @@ void npy_rows_close(struct npy_rows *r) {
     r->left = 0;
 }
 
+const char *npy_rows_shape(const struct npy_rows *r, char out[160]) {
+    out[0] = '\0';
+    for (int i = 0, at = 0; i < r->ndim; i++)
+        at += snprintf(out + at, 160 - (size_t)at, "%s%lld", i ? "," : "", (long long)r->dim[i]);
+    return out;
+}
+
 enum status npy_write_header(FILE *f, const char *type, int ndim, const int64_t *dim, struct error *e) {
     char head[512], tuple[256] = "";
     size_t at = 0;

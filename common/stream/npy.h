@@ -61,6 +61,7 @@ struct npy_rows {
 enum status npy_rows_open(FILE *f, const char *name, struct npy_rows *r, struct error *e); /* as npy_read; name must live on */
 enum status npy_rows_read(struct npy_rows *r, float *out, int64_t n, struct error *e);     /* n <= left, out [n,row] */
 void npy_rows_close(struct npy_rows *r);
+const char *npy_rows_shape(const struct npy_rows *r, char out[160]); /* "9,12,512", for messages */
 
 /* descr: "<f4" or "<f8" and data accordingly. */
 enum status npy_write(FILE *f, const char *descr, int ndim, const int64_t *dim, const void *data, struct error *e);
