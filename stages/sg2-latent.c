@@ -1,25 +1,21 @@
 /* sg2-latent.c - makes and changes latents: a filter on latent streams (NumPy arrays). sg2-latent.1 is the manual. One function a
  * command; what is computed lies in common/latent. Rows go through a few at a time, so that memory does not grow with their number.
  */
-#include <errno.h>
 #include <limits.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/mem.h"
 #include "common/cli/cli.h"
-#include "common/latent/direction.h"
-#include "common/latent/file.h"
 #include "common/latent/filters.h"
-#include "common/latent/groups.h"
+#include "common/latent/find.h"
+#include "common/latent/model.h"
 #include "common/latent/seeds.h"
 #include "common/latent/walk.h"
 #include "common/latent/whole.h"
-#include "common/store/checkpoint.h"
 
-#define MAX_SEEDS 100000000 /* 800 MB of numbers */
-#define MAX_NUMBERS 4096    /* in --trunc and --amounts */
+#define MAX_ROWS 100000000 /* in --rows: 800 MB of numbers */
+#define MAX_NUMBERS 4096   /* in --trunc and --amounts */
 
 enum { SPACE_PLUS, SPACE_W };
 enum { SEFA, PCA, DIFFERENCE, LOGISTIC };
@@ -74,9 +70,11 @@ static const struct cli_program program = {
 
 /* ---- the command line ---- */
 
-static void must(enum status st, const struct error *e) {
+static struct error e; /* of the library call that failed */
+
+static void must(enum status st) {
     if (st != ST_OK)
-        cli_die("%s", e->text);
+        cli_die("%s", e.text);
 }
 
 /* "-1,0,2.5" -> numbers; the caller frees. */
@@ -87,166 +85,87 @@ static double *numbers(const char *option, const char *text, double low, double 
     return v;
 }
 
-static FILE *open_latents(const char *name) {
+/* A latent stream as the command line names it; "-" may be named once. */
+static const char *source(const char *name) {
     static bool taken;
     if (!strcmp(name, "-")) {
         if (taken)
             cli_usage("standard input can be read for one thing only");
         taken = true;
         cli_need_stream_stdin("a latent stream (NumPy arrays)");
-        return stdin;
     }
-    FILE *f;
-    struct error e;
-    must(latent_open(&f, name, &e), &e);
-    return f;
+    return name;
 }
 
-static const char *shown(const char *name) { return strcmp(name, "-") ? name : "stdin"; }
-
-static void close_latents(FILE *f) {
-    if (f != stdin)
-        fclose(f);
-}
-
-/* The one operand of a filter: a file, or standard input. */
+/* The one operand of a command: a file, or standard input. */
 static const char *only(const char *command, char **operand, int n) {
+    if (n && o.seeds)
+        cli_usage("%s takes --seeds or latents, not both", command);
     if (n > 1)
         cli_usage("%s takes one file of latents, or reads standard input", command);
     cli_need_binary_stdout("a latent stream");
     return n ? operand[0] : "-";
 }
 
-static void filter(const char *name, struct latent_filter f) {
-    struct error e;
-    FILE *in = open_latents(name);
-    must(latent_filter(in, shown(name), stdout, &f, &e), &e);
-    close_latents(in);
-}
+static void filter(const char *name, struct latent_filter f) { must(latent_filter(source(name), stdout, &f, &e)); }
 
-typedef enum status loader(FILE *f, const char *name, struct latent_set *s, struct error *e);
+typedef enum status loader(const char *path, struct latent_set *s, struct error *e);
 static struct latent_set load(loader *how, const char *name) {
-    struct error e;
     struct latent_set s;
-    FILE *in = open_latents(name);
-    must(how(in, shown(name), &s, &e), &e);
-    close_latents(in);
+    must(how(source(name), &s, &e));
     return s;
-}
-
-static void write_rows(struct latent_shape s, const float *rows, int64_t n) {
-    struct error e;
-    must(latent_head(stdout, s, n, &e), &e);
-    must(latent_write(stdout, s, rows, n, &e), &e);
 }
 
 /* ---- seeds and networks ---- */
 
-struct model {
-    struct device *device;
-    struct sg2_net *net;
-    struct sg2_config config;
-    float *mean; /* [w_dim] */
-};
-
-static struct model load_model(bool weights) {
-    struct error e;
-    struct checkpoint *file;
-    struct model m = {0};
+static struct latent_model open_model(void) {
+    struct latent_model m;
     if (!o.network)
         cli_usage("--network FILE is needed");
-    must(checkpoint_open(&file, o.network, &e), &e);
-    m.config = *checkpoint_config(file);
-    if (weights) {
-        must(device_open(&m.device, "cpu", (int)o.threads, &e), &e);
-        must(checkpoint_generator(file, m.device, &m.net, &e), &e);
-        m.mean = xmalloc((size_t)m.config.w_dim * sizeof *m.mean);
-        sg2_tensor_get(sg2_net_find(m.net, "mapping.w_avg"), m.net->state, m.mean);
-    }
-    checkpoint_close(file);
+    must(latent_model_open(&m, o.network, (int)o.threads, &e));
     return m;
 }
 
-static void free_model(struct model *m) {
-    free(m->mean);
-    sg2_net_free(m->net);
-    if (m->device)
-        device_close(m->device);
+static void start_mapping(struct latent_model *m, double psi, int cutoff, bool plus) {
+    const struct latent_mapping how = {.psi = psi, .cutoff = cutoff, .class = (int)o.class, .plus = plus};
+    if (o.class != LONG_MIN && sg2_config_class(&m->config, o.class, &e) != ST_OK)
+        cli_usage("--class %ld: %s", o.class, e.text);
+    if (m->config.c_dim > 0 && o.class == LONG_MIN)
+        cli_usage("the network has %d classes: say which with --class", m->config.c_dim);
+    must(latent_model_map(m, &how, &e));
 }
 
-/* How many layers w+ has, for the commands that may have to know; 0 = nobody says. */
-static int num_ws(void) {
-    if (!o.network)
-        return 0;
-    struct model m = load_model(false);
-    return sg2_num_ws(&m.config);
-}
-
-struct seeds {
-    uint64_t *list;
-    int64_t n;
-    struct latent_shape shape; /* of their z */
-};
-
-static struct seeds parse_seeds(void) {
-    struct seeds s = {.shape.dim = (int)o.dim};
-    size_t n = 0;
-    if (!cli_parse_ranges(o.seeds, &s.list, &n, MAX_SEEDS))
-        cli_usage("--seeds takes numbers and ranges such as 0-99,150, not \"%s\"", o.seeds);
-    for (size_t i = 0; i < n; i++)
-        if (o.rng == 0 && s.list[i] > UINT32_MAX)
-            cli_usage("seed %llu is over 2^32-1, NumPy's limit; --rng philox takes it", (unsigned long long)s.list[i]);
-    if (o.network && cli_given("dim"))
-        cli_usage("--dim and --network exclude each other");
-    s.n = (int64_t)n;
+/* Of latents. Without a network nobody says how many layers w+ has: 0. */
+static struct latent_sizes sizes(void) {
+    struct latent_sizes s = {.z_dim = (int)o.dim};
     if (o.network)
-        s.shape.dim = load_model(false).config.z_dim;
+        must(latent_model_sizes(o.network, &s, &e));
     return s;
 }
 
-static struct latent_map open_map(const struct model *model, double psi, int cutoff, bool plus) {
-    struct error e;
-    const struct sg2_config *c = &model->config;
-    struct latent_map m = {.config = *c, .plus = plus};
-    if (o.class != LONG_MIN && o.class >= c->c_dim)
-        cli_usage(c->c_dim ? "--class %ld: the network has classes 0-%d" : "--class %ld: the network has no classes", o.class,
-                  c->c_dim - 1);
-    if (c->c_dim > 0 && o.class == LONG_MIN)
-        cli_usage("the network has %d classes: say which with --class", c->c_dim);
-    struct sg2_generator_opt go = {.batch = LATENT_MAP_BATCH, .noise = SG2_NOISE_NONE, .psi = (float)psi, .cutoff = cutoff,
-                                   .mapping_only = true};
-    must(sg2_generator_create(&m.generator, model->device, model->net, &go, &e), &e);
-    m.ws = xmalloc(LATENT_MAP_BATCH * (size_t)sg2_num_ws(c) * (size_t)c->w_dim * sizeof *m.ws);
-    int *labels = xcalloc(LATENT_MAP_BATCH, sizeof *labels);
-    for (int i = 0; i < LATENT_MAP_BATCH && c->c_dim > 0; i++)
-        labels[i] = (int)o.class;
-    m.labels = labels;
-    return m;
-}
-
-static void close_map(struct latent_map *m) {
-    sg2_generator_free(m->generator);
-    free((int *)m->labels);
-    free(m->ws);
+/* --seeds; the caller frees them. */
+static uint64_t *parse_seeds(int64_t *n) {
+    uint64_t *seeds;
+    size_t count;
+    if (seeds_parse("seeds", o.seeds, o.rng == 1, false, &seeds, &count, &e) != ST_OK)
+        cli_usage("%s", e.text);
+    if (o.network && cli_given("dim"))
+        cli_usage("--dim and --network exclude each other");
+    *n = (int64_t)count;
+    return seeds;
 }
 
 /* ---- sample, map, mean, truncate ---- */
 
 static void sample(char **operand, int n) {
-    struct error e;
     (void)operand;
     if (n || !o.seeds)
         cli_usage("sample takes --seeds LIST and no file");
-    struct seeds s = parse_seeds();
+    int64_t count;
+    uint64_t *seeds = parse_seeds(&count);
     cli_need_binary_stdout("a latent stream");
-    float *z = xmalloc((size_t)s.shape.dim * sizeof *z);
-    must(latent_head(stdout, s.shape, s.n, &e), &e);
-    for (int64_t i = 0; i < s.n; i++) {
-        latent_of_seed(s.list[i], o.rng == 1, z, s.shape.dim);
-        must(latent_write(stdout, s.shape, z, 1, &e), &e);
-    }
-    free(z);
-    free(s.list);
+    must(latent_write_seeds(stdout, seeds, count, o.rng == 1, sizes().z_dim, &e));
+    free(seeds);
 }
 
 static void map(char **operand, int n) {
@@ -257,42 +176,36 @@ static void map(char **operand, int n) {
         cli_usage("map takes one --trunc; several are for truncate");
     if (o.space == SPACE_W && o.cutoff >= 0)
         cli_usage("--cutoff makes layers differ, which --space w cannot hold");
-    struct model model = load_model(true);
-    struct latent_map m = open_map(&model, psi[0], (int)o.cutoff, o.space == SPACE_PLUS);
+    struct latent_model m = open_model();
+    start_mapping(&m, psi[0], (int)o.cutoff, o.space == SPACE_PLUS);
     filter(name, latent_map_filter(&m));
-    close_map(&m);
-    free_model(&model);
+    latent_model_close(&m);
     free(psi);
 }
 
 static void mean(char **operand, int n) {
-    struct error e;
     const char *name = only("mean", operand, n);
+    if (o.network && n)
+        cli_usage("mean takes --network or latents, not both");
     if (o.network) {
-        if (n)
-            cli_usage("mean takes --network or latents, not both");
-        struct model m = load_model(true);
-        write_rows((struct latent_shape){.dim = m.config.w_dim}, m.mean, 1);
-        free_model(&m);
-        return;
+        struct latent_model m = open_model();
+        must(latent_save(stdout, &(struct latent_set){{0, m.config.w_dim}, 1, m.mean}, &e));
+        latent_model_close(&m);
+    } else {
+        struct latent_set s = load(latent_mean, name);
+        must(latent_save(stdout, &s, &e));
+        latent_set_free(&s);
     }
-    FILE *in = open_latents(name);
-    struct latent_shape s;
-    float *row;
-    must(latent_mean(in, shown(name), &s, &row, &e), &e);
-    close_latents(in);
-    write_rows(s, row, 1);
-    free(row);
 }
 
 static void truncate_latents(char **operand, int n) {
     const char *name = only("truncate", operand, n);
     struct latent_truncation t = {.cutoff = (int)o.cutoff};
     double *psi = numbers("trunc", o.trunc, -10, 10, &t.n_psi);
-    struct model m = load_model(true);
+    struct latent_model m = open_model();
     t.psi = psi, t.mean = m.mean, t.dim = m.config.w_dim, t.num_ws = sg2_num_ws(&m.config);
     filter(name, latent_truncation_filter(&t));
-    free_model(&m);
+    latent_model_close(&m);
     free(psi);
 }
 
@@ -309,39 +222,29 @@ static struct latent_set load_origin(void) {
 }
 
 static void walk(char **operand, int n) {
-    struct error e;
     struct latent_walk *w;
     struct latent_set keys = {0};
-    if (o.seeds && n)
-        cli_usage("walk takes --seeds or latents, not both");
+    const char *name = only("walk", operand, n);
     if (o.origin && o.path != LATENT_SPHERICAL && o.path != LATENT_CIRCULAR)
         cli_usage("--origin is for spherical and circular walks");
     if (o.path == LATENT_CIRCULAR && cli_given("loop") && !o.loop)
         cli_usage("a circular walk is a loop");
     if (!o.seeds && (o.network || cli_given("dim") || cli_given("rng")))
         cli_usage("--network, --dim and --rng are for --seeds");
-    const char *name = only("walk", operand, n);
     if (o.seeds) {
-        struct seeds s = parse_seeds();
-        keys = (struct latent_set){s.shape, s.n, xmalloc((size_t)(s.n * s.shape.dim) * sizeof *keys.data)};
-        for (int64_t i = 0; i < s.n; i++)
-            latent_of_seed(s.list[i], o.rng == 1, keys.data + i * s.shape.dim, s.shape.dim);
-        free(s.list);
+        uint64_t *seeds = parse_seeds(&keys.n);
+        keys.shape.dim = sizes().z_dim;
+        keys.data = xmalloc((size_t)(keys.n * keys.shape.dim) * sizeof *keys.data);
+        latent_of_seeds(seeds, keys.n, o.rng == 1, keys.data, keys.shape.dim);
+        free(seeds);
     } else {
         keys = load(latent_load, name);
     }
     struct latent_set origin = load_origin();
-    if (origin.data && (origin.shape.dim != keys.shape.dim || (origin.shape.layers && origin.shape.layers != keys.shape.layers)))
+    if (o.origin && !latent_fits(origin.shape, keys.shape))
         cli_die("%s: the origin is of another shape than the latents", o.origin);
-    struct latent_vector from = {origin.data, origin.shape.layers > 0};
-    must(latent_walk_create(&w, (enum latent_path)o.path, &keys, from, o.frames, o.loop, &e), &e);
-    float *row = xmalloc((size_t)latent_size(keys.shape) * sizeof *row);
-    must(latent_head(stdout, keys.shape, o.frames, &e), &e);
-    for (int64_t i = 0; i < o.frames; i++) {
-        latent_walk_frame(w, i, row);
-        must(latent_write(stdout, keys.shape, row, 1, &e), &e);
-    }
-    free(row);
+    must(latent_walk_create(&w, (enum latent_path)o.path, &keys, latent_vector_of(&origin, 0), o.frames, o.loop, &e));
+    must(latent_walk_write(w, stdout, &e));
     latent_walk_free(w);
     latent_set_free(&origin);
     latent_set_free(&keys);
@@ -351,7 +254,7 @@ static void mix(char **operand, int n) {
     if (n != 2 || !o.layers)
         cli_usage("mix takes --layers LIST, the latents of the rows and those of the columns (one of them may be -)");
     cli_need_binary_stdout("a latent stream");
-    struct latent_mixture m = {.columns = load(latent_load, operand[1]), .layers = o.layers, .num_ws = num_ws()};
+    struct latent_mixture m = {.columns = load(latent_load, operand[1]), .layers = o.layers, .num_ws = sizes().num_ws};
     filter(operand[0], latent_mixture_filter(&m));
     latent_set_free(&m.columns);
 }
@@ -365,7 +268,7 @@ static void move(char **operand, int n) {
     const char *name = only("move", operand, n);
     double *amount = numbers("amounts", o.amount, -1e6, 1e6, &m.n_amount);
     m.amount = amount;
-    m.num_ws = num_ws();
+    m.num_ws = sizes().num_ws;
     m.directions = load(latent_load_vectors, o.direction);
     m.origin = load_origin();
     filter(name, latent_movement_filter(&m));
@@ -376,200 +279,92 @@ static void move(char **operand, int n) {
 
 /* ---- directions ---- */
 
-/* The eigenvectors of a matrix that hold most of it; total: the sum of all eigenvalues. */
-static void write_eigenvectors(double *gram, int dim, double total, const char *of) {
-    struct error e;
-    int n = o.count < dim ? (int)o.count : dim;
-    float *out = xmalloc((size_t)n * (size_t)dim * sizeof *out);
-    double *value = xmalloc((size_t)n * sizeof *value), sum = 0;
-    must(latent_eigen(gram, dim, n, out, value, &e), &e);
-    for (int i = 0; i < n; i++)
-        sum += value[i];
-    cli_info("%d directions hold %.1f %% of %s, the first %.1f %%", n, 100 * sum / total, of, 100 * value[0] / total);
-    write_rows((struct latent_shape){.dim = dim}, out, n);
-    free(out);
-    free(value);
-}
-
-static double trace(const double *gram, int dim) {
-    double sum = 0;
-    for (int i = 0; i < dim; i++)
-        sum += gram[(size_t)i * (size_t)(dim + 1)];
-    return sum;
-}
-
-static void sefa(void) {
-    struct error e;
-    struct model m = load_model(true);
+static void sefa(int n, struct latent_found *f) {
+    if (n)
+        cli_usage("sefa takes no latents");
+    struct latent_model m = open_model();
     uint64_t mask = LATENT_ALL;
-    int channels, dim = m.config.w_dim;
-    if (o.layers && latent_layers_parse(o.layers, sg2_num_ws(&m.config), &mask, &e) != ST_OK)
+    enum status st = o.layers ? latent_layers_parse(o.layers, sg2_num_ws(&m.config), &mask, &e) : ST_OK;
+    if (st == ST_OK)
+        st = latent_find_in_weights(m.net, mask, (int)o.count, f, &e);
+    if (st == ST_BAD)
         cli_usage("--layers: %s", e.text);
-    double *gram = xmalloc((size_t)dim * (size_t)dim * sizeof *gram);
-    if (latent_style_gram(m.net, mask, gram, &channels, &e) != ST_OK)
-        cli_usage("--layers: %s", e.text);
-    char of[64];
-    snprintf(of, sizeof of, "the style weights of %d channels", channels);
-    write_eigenvectors(gram, dim, trace(gram, dim), of);
-    free(gram);
-    free_model(&m);
+    must(st);
+    latent_model_close(&m);
 }
 
 /* Of seeds sent through the mapping network, or of given latents. */
-static void pca(char **operand, int n) {
-    struct error e;
+static void pca(char **operand, int n, struct latent_found *f) {
     struct latent_moments moments;
+    const char *name = only("pca", operand, n);
+    if (!o.seeds && (o.network || cli_given("rng") || cli_given("class")))
+        cli_usage("--network, --rng and --class are for --seeds");
     if (o.seeds) {
-        if (n)
-            cli_usage("pca takes --seeds or latents, not both");
-        struct model model = load_model(true);
-        struct seeds s = parse_seeds();
-        struct latent_map m = open_map(&model, 1, -1, false);
-        float *z = xmalloc(LATENT_MAP_BATCH * (size_t)s.shape.dim * sizeof *z);
-        float *w = xmalloc(LATENT_MAP_BATCH * (size_t)model.config.w_dim * sizeof *w);
-        latent_moments_start(&moments, model.config.w_dim);
-        for (int64_t at = 0, k; at < s.n; at += k) {
-            k = s.n - at < LATENT_MAP_BATCH ? s.n - at : LATENT_MAP_BATCH;
-            for (int64_t i = 0; i < k; i++)
-                latent_of_seed(s.list[at + i], o.rng == 1, z + i * s.shape.dim, s.shape.dim);
-            latent_map_rows(&m, z, k, w);
-            latent_moments_add(&moments, w, k);
-        }
-        close_map(&m);
-        free_model(&model);
-        free(s.list);
-        free(z);
-        free(w);
+        int64_t count;
+        struct latent_model m = open_model();
+        uint64_t *seeds = parse_seeds(&count);
+        start_mapping(&m, 1, -1, false);
+        latent_map_moments(&m, seeds, count, o.rng == 1, &moments);
+        latent_model_close(&m);
+        free(seeds);
     } else {
-        const char *name = only("pca", operand, n);
-        FILE *in = open_latents(name);
-        must(latent_add_moments(in, shown(name), &moments, &e), &e);
-        close_latents(in);
+        must(latent_add_moments(source(name), &moments, &e));
     }
-    if (moments.n < 2)
-        cli_die("principal components need at least 2 latents");
-    latent_moments_finish(&moments);
-    write_eigenvectors(moments.gram, moments.dim, trace(moments.gram, moments.dim), "the variance");
+    must(latent_find_in_moments(&moments, (int)o.count, f, &e));
     latent_moments_free(&moments);
 }
 
-/* The latents of two groups: from two files, or one and --labels. */
-static struct latent_groups load_groups(char **operand, int n) {
-    struct error e;
+/* Of two groups: from two files, or one and --labels. */
+static void groups(char **operand, int n, struct latent_found *f) {
     struct latent_groups g;
     if (n != 2 - (o.labels != NULL) && !(o.labels && n == 0))
         cli_usage("%s takes the latents with the attribute and those without, or --labels FILE and the latents", method_name[o.method]);
-    const char *name = n ? operand[0] : "-";
-    struct latent_set with = load(latent_load, name);
-    if (o.labels) {
-        FILE *f = fopen(o.labels, "r");
-        if (!f)
-            cli_die("%s: %s", o.labels, strerror(errno));
-        must(latent_groups_label(&g, &with, shown(name), f, o.labels, &e), &e);
-        fclose(f);
-    } else {
-        struct latent_set without = load(latent_load, operand[1]);
-        must(latent_groups_join(&g, &with, shown(name), &without, shown(operand[1]), &e), &e);
-    }
-    return g;
-}
-
-static void groups(char **operand, int n) {
-    struct error e;
-    struct latent_groups g = load_groups(operand, n);
-    const float *x = g.latents.data;
-    int64_t count = g.latents.n;
-    int dim = g.latents.shape.dim;
-    struct latent_boundary b = {.direction = xmalloc((size_t)dim * sizeof *b.direction)};
-    if (o.method == DIFFERENCE) {
-        double distance;
-        must(latent_difference(x, count, dim, g.label, b.direction, &distance, &e), &e);
-        cli_info("the means of the groups are %.4g apart", distance);
-    } else {
-        must(latent_logistic(x, count, dim, g.label, -1, &b, &e), &e);
-        int64_t held_out = cli_quiet ? -1 : latent_held_out(x, count, dim, g.label);
-        if (held_out >= 0)
-            cli_info("the attribute is told from %.1f %% of %lld latents, and from %.1f %% of those not fitted to",
-                     100.0 * (double)latent_right_side(x, count, dim, g.label, &b) / (double)count, (long long)count,
-                     100.0 * (double)held_out / (double)count);
-    }
-    write_rows(g.latents.shape, b.direction, 1);
-    free(b.direction);
+    if (o.labels)
+        must(latent_groups_label(&g, source(n ? operand[0] : "-"), o.labels, &e));
+    else
+        must(latent_groups_join(&g, source(operand[0]), source(operand[1]), &e));
+    must(o.method == DIFFERENCE ? latent_find_difference(&g, f, &e) : latent_find_logistic(&g, !cli_quiet, f, &e));
     latent_groups_free(&g);
 }
 
 static void directions(char **operand, int n) {
     static const char *const takes[] = {" method network layers count threads ", " method network seeds rng class count threads ",
                                         " method labels ", " method labels "};
+    struct latent_found f;
     cli_takes(method_name[o.method], takes[o.method]);
     cli_need_binary_stdout("a latent stream");
-    if (o.method == PCA && !o.seeds && (o.network || cli_given("rng") || cli_given("class")))
-        cli_usage("--network, --rng and --class are for --seeds");
-    if (o.method == SEFA && n)
-        cli_usage("sefa takes no latents");
     if (o.method == SEFA)
-        sefa();
+        sefa(n, &f);
     else if (o.method == PCA)
-        pca(operand, n);
+        pca(operand, n, &f);
     else
-        groups(operand, n);
+        groups(operand, n, &f);
+    if (*f.worth)
+        cli_info("%s", f.worth);
+    must(latent_save(stdout, &f.directions, &e));
+    latent_set_free(&f.directions);
 }
 
 /* ---- cat, info ---- */
 
 static void cat(char **operand, int n) {
-    struct error e;
-    static char *standard_input[] = {"-"};
     struct latent_spool *spool;
     uint64_t *rows = NULL;
     size_t n_rows = 0;
-    if (o.rows && !cli_parse_ranges(o.rows, &rows, &n_rows, MAX_SEEDS))
+    if (o.rows && !cli_parse_ranges(o.rows, &rows, &n_rows, MAX_ROWS))
         cli_usage("--rows takes numbers and ranges such as 0-9,5, not \"%s\"", o.rows);
     cli_need_binary_stdout("a latent stream");
-    must(latent_spool_open(&spool, &e), &e);
-    for (int i = 0; i < (n ? n : 1); i++) {
-        const char *name = n ? operand[i] : standard_input[0];
-        FILE *in = open_latents(name);
-        must(latent_spool_add(spool, in, shown(name), &e), &e);
-        close_latents(in);
-    }
-    must(latent_spool_write(spool, stdout, rows, n_rows, &e), &e);
+    must(latent_spool_open(&spool, &e));
+    for (int i = 0; i < (n ? n : 1); i++)
+        must(latent_spool_add(spool, source(n ? operand[i] : "-"), &e));
+    must(latent_spool_write(spool, stdout, rows, n_rows, &e));
     latent_spool_close(spool);
     free(rows);
 }
 
-static void info_file(FILE *in, const char *name) {
-    struct error e;
-    struct latent_reader r = latent_reader(in, name);
-    struct latent_statistics s;
-    enum status st;
-    while ((st = latent_next(&r, &e)) == ST_OK) {
-        must(latent_describe(&r, &s, &e), &e);
-        char shape[64];
-        if (r.shape.layers)
-            snprintf(shape, sizeof shape, "%lld,%d,%d", (long long)r.n, r.shape.layers, r.shape.dim);
-        else
-            snprintf(shape, sizeof shape, "%lld,%d", (long long)r.n, r.shape.dim);
-        if (!r.n)
-            memset(&s, 0, sizeof s); /* nothing to average: JSON has no NaN */
-        printf(o.json ? "{\"array\":%lld,\"shape\":[%s],\"mean\":%.6g,\"deviation\":%.6g,\"min\":%.6g,\"max\":%.6g,\"length\":%.6g}\n"
-                      : "array %lld: [%s], mean %.4g, deviation %.4g, from %.4g to %.4g, length %.4g\n",
-               (long long)r.arrays - 1, shape, s.mean, s.deviation, s.min, s.max, s.length);
-    }
-    latent_close(&r);
-    if (st != ST_END)
-        cli_die("%s", e.text);
-}
-
 static void info(char **operand, int n) {
-    for (int i = 0; i < (n ? n : 1); i++) {
-        const char *name = n ? operand[i] : "-";
-        FILE *in = open_latents(name);
-        if (n > 1 && !o.json)
-            printf("%s\n", shown(name));
-        info_file(in, shown(name));
-        close_latents(in);
-    }
+    for (int i = 0; i < (n ? n : 1); i++)
+        must(latent_describe(source(n ? operand[i] : "-"), n > 1 && !o.json, o.json, stdout, &e));
 }
 
 int main(int argc, char **argv) {

@@ -86,3 +86,15 @@ enum status latent_open(FILE **out, const char *path, struct error *e) {
     *out = array;
     return ST_OK;
 }
+
+enum status latent_open_stream(FILE **f, const char *path, struct error *e) {
+    *f = stdin;
+    return strcmp(path, "-") ? latent_open(f, path, e) : ST_OK;
+}
+
+const char *latent_stream_name(const char *path) { return strcmp(path, "-") ? path : "stdin"; }
+
+void latent_close_stream(FILE *f) {
+    if (f && f != stdin)
+        fclose(f);
+}

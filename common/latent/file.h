@@ -13,4 +13,9 @@
 /* *f: at the beginning of an array stream; the caller closes it. ST_FAIL names the file. */
 enum status latent_open(FILE **f, const char *path, struct error *e);
 
+/* Streams as a command line names them: the same, and "-" is standard input, which messages call stdin. */
+enum status latent_open_stream(FILE **f, const char *path, struct error *e);
+const char *latent_stream_name(const char *path);
+void latent_close_stream(FILE *f); /* but not stdin; NULL is fine */
+
 #endif

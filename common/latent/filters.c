@@ -18,36 +18,12 @@ static enum status layers_unknown(struct error *e) {
     return st_bad(e, "w has no layers: a network says how many w+ has (--network FILE)");
 }
 
-/* ---- map ---- */
-
-static enum status map_shape(void *context, struct latent_shape in, struct latent_shape *out, int64_t *factor, struct error *e) {
-    const struct latent_map *m = context;
-    char shape[32];
-    (void)factor;
-    if (in.layers || in.dim != m->config.z_dim)
-        return st_bad(e, "an array of %s is no z of this network, which is [N,%d]", latent_text(in, shape), m->config.z_dim);
-    *out = (struct latent_shape){m->plus ? sg2_num_ws(&m->config) : 0, m->config.w_dim};
-    return ST_OK;
-}
-
-void latent_map_rows(void *map, const float *z, int64_t n, float *out) {
-    const struct latent_map *m = map;
-    size_t w = (size_t)m->config.w_dim, layers = (size_t)sg2_num_ws(&m->config);
-    sg2_generate_ws(m->generator, &(struct sg2_latents){.n = n, .z = z, .labels = m->labels}, m->plus ? out : m->ws);
-    for (size_t i = 0; i < (size_t)n && !m->plus; i++)
-        memcpy(out + i * w, m->ws + i * layers * w, w * sizeof *out);
-}
-
-struct latent_filter latent_map_filter(struct latent_map *m) {
-    return (struct latent_filter){map_shape, latent_map_rows, m, LATENT_MAP_BATCH};
-}
-
 /* ---- truncation ---- */
 
 static enum status truncation_shape(void *context, struct latent_shape in, struct latent_shape *out, int64_t *factor, struct error *e) {
     struct latent_truncation *t = context;
     char shape[32];
-    if (in.dim != t->dim || (in.layers && in.layers != t->num_ws))
+    if (!latent_fits(in, (struct latent_shape){t->num_ws, t->dim}))
         return st_bad(e, "an array of %s is neither w nor w+ of this network: [N,%d], [N,%d,%d]", latent_text(in, shape), t->dim,
                       t->num_ws, t->dim);
     t->in = t->out = in;
@@ -60,7 +36,7 @@ static enum status truncation_shape(void *context, struct latent_shape in, struc
 
 static void truncation_rows(void *context, const float *in, int64_t n, float *out) {
     struct latent_truncation *t = context;
-    uint64_t mask = t->cutoff < 0 || t->cutoff >= 64 ? LATENT_ALL : ((uint64_t)1 << t->cutoff) - 1;
+    uint64_t mask = latent_first_layers(t->cutoff);
     float *wide = xmalloc((size_t)latent_size(t->out) * sizeof *wide);
     for (int64_t i = 0; i < n; i++, in += latent_size(t->in)) {
         const float *row = widen(in, t->in, t->out, wide);
@@ -79,7 +55,7 @@ struct latent_filter latent_truncation_filter(struct latent_truncation *t) {
 /* A vector of another stream on rows of this shape. */
 static enum status check_vector(const char *what, struct latent_shape v, struct latent_shape row, struct error *e) {
     char a[32], b[32];
-    if (v.dim == row.dim && (!v.layers || v.layers == row.layers))
+    if (latent_fits(v, row))
         return ST_OK;
     return st_bad(e, "the %s is of %s, the latents are of %s", what, latent_text(v, a), latent_text(row, b));
 }
@@ -107,11 +83,11 @@ static enum status movement_shape(void *context, struct latent_shape in, struct 
 static void movement_rows(void *context, const float *in, int64_t n, float *out) {
     struct latent_movement *m = context;
     float *wide = xmalloc((size_t)latent_size(m->out) * sizeof *wide);
-    struct latent_vector origin = {m->origin.data, m->origin.shape.layers > 0};
+    struct latent_vector origin = latent_vector_of(&m->origin, 0);
     for (int64_t i = 0; i < n; i++, in += latent_size(m->in)) {
         const float *row = widen(in, m->in, m->out, wide);
         for (int64_t d = 0; d < m->directions.n; d++) {
-            struct latent_vector v = {m->directions.data + d * latent_size(m->directions.shape), m->directions.shape.layers > 0};
+            struct latent_vector v = latent_vector_of(&m->directions, d);
             for (int k = 0; k < m->n_amount; k++, out += latent_size(m->out))
                 if (m->absolute)
                     latent_place(row, m->out, v, origin, m->amount[k], m->mask, out);
@@ -136,7 +112,7 @@ static enum status mixture_shape(void *context, struct latent_shape in, struct l
     m->out.layers = in.layers ? in.layers : columns.layers ? columns.layers : m->num_ws;
     if (!m->out.layers)
         return layers_unknown(e);
-    if (columns.dim != in.dim || (columns.layers && columns.layers != m->out.layers))
+    if (!latent_fits(columns, m->out))
         return st_bad(e, "rows of %s and columns of %s do not mix", latent_text(in, a), latent_text(columns, b));
     *out = m->out;
     *factor = m->columns.n;

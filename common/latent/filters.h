@@ -1,31 +1,18 @@
-/* filters.h - the filters of sg2-latent: each is a description that the caller fills in, and gives a struct latent_filter for
- * stream.h. The description must live as long as the filter runs. Row for row:
+/* filters.h - the filters of sg2-latent that change latents: each is a description that the caller fills in, and gives a struct
+ * latent_filter for stream.h. The description must live as long as the filter runs. Row for row:
  *
- *   map        z -> w or w+
  *   truncation w, w+ -> one row for each psi
  *   movement   any -> one row for each direction and amount, the amounts of the first direction first
  *   mixture    w, w+ -> one row for each column, w+
  *
  * A w becomes w+ (the same w in every layer) where layers are to differ; `num_ws` says how many there are then, and 0 that nobody
- * knows, which is an error in such a case.
+ * knows, which is an error in such a case. The filter from z to w is in model.h.
  */
 #ifndef FACEMILL_LATENT_FILTERS_H
 #define FACEMILL_LATENT_FILTERS_H
 
 #include "common/latent/edit.h"
 #include "common/latent/stream.h"
-#include "common/stylegan2/generator.h"
-
-struct latent_map {
-    struct sg2_generator *generator; /* with mapping_only, or any other; its batch is the filter's */
-    struct sg2_config config;
-    const int *labels;               /* [LATENT_MAP_BATCH] for conditional networks, or NULL */
-    bool plus;                       /* write w+, else w: layer 0 */
-    float *ws;                       /* [LATENT_MAP_BATCH,num_ws,w_dim], room; needed without `plus` */
-};
-#define LATENT_MAP_BATCH 32
-struct latent_filter latent_map_filter(struct latent_map *m);
-void latent_map_rows(void *map, const float *z, int64_t n, float *out); /* n <= LATENT_MAP_BATCH */
 
 struct latent_truncation {
     const float *mean; /* [dim] */

@@ -8,34 +8,41 @@
 
 #include "common/base/mem.h"
 #include "common/latent/edit.h"
+#include "common/latent/file.h"
 
-static enum status as_w(struct latent_set *s, const char *name, struct error *e) {
-    if (!latent_collapse(s->data, s->n, s->shape))
-        return st_bad(e, "%s: layers of a w+ differ; directions come from w (map --space w) or z", name);
+/* A stream of z or w, or of w+ that is w. */
+static enum status load(struct latent_set *s, const char *path, struct error *e) {
+    enum status st = latent_load(path, s, e);
+    if (st)
+        return st;
+    if (!latent_collapse(s->data, s->n, s->shape)) {
+        latent_set_free(s);
+        return st_bad(e, "%s: layers of a w+ differ; directions come from w (map --space w) or z", latent_stream_name(path));
+    }
     s->shape.layers = 0;
     return ST_OK;
 }
 
-enum status latent_groups_join(struct latent_groups *g, struct latent_set *with, const char *with_name, struct latent_set *without,
-                               const char *without_name, struct error *e) {
+enum status latent_groups_join(struct latent_groups *g, const char *with, const char *without, struct error *e) {
+    struct latent_set a = {0}, b = {0};
     *g = (struct latent_groups){0};
-    enum status st = as_w(with, with_name, e);
+    enum status st = load(&a, with, e);
     if (!st)
-        st = as_w(without, without_name, e);
-    if (!st && with->shape.dim != without->shape.dim)
-        st = st_bad(e, "%s and %s: latents of different sizes", with_name, without_name);
+        st = load(&b, without, e);
+    if (!st && a.shape.dim != b.shape.dim)
+        st = st_bad(e, "%s and %s: latents of different sizes", latent_stream_name(with), latent_stream_name(without));
     if (!st) {
-        size_t dim = (size_t)with->shape.dim, a = (size_t)with->n, b = (size_t)without->n;
-        g->label = xcalloc(a + b, 1);
-        memset(g->label, 1, a);
-        with->data = xrealloc(with->data, (a + b) * dim * sizeof *with->data);
-        memcpy(with->data + a * dim, without->data, b * dim * sizeof *with->data);
-        with->n += without->n;
-        g->latents = *with;
-        *with = (struct latent_set){0};
+        size_t dim = (size_t)a.shape.dim, n_a = (size_t)a.n, n_b = (size_t)b.n;
+        g->label = xcalloc(n_a + n_b, 1);
+        memset(g->label, 1, n_a);
+        a.data = xrealloc(a.data, (n_a + n_b) * dim * sizeof *a.data);
+        memcpy(a.data + n_a * dim, b.data, n_b * dim * sizeof *a.data);
+        a.n += b.n;
+        g->latents = a;
+        a.data = NULL;
     }
-    latent_set_free(with);
-    latent_set_free(without);
+    latent_set_free(&a);
+    latent_set_free(&b);
     return st;
 }
 
@@ -50,37 +57,41 @@ static bool number(char *line, double *v) {
     return end != line && !end[strspn(end, " \t")] && isfinite(*v);
 }
 
-enum status latent_groups_label(struct latent_groups *g, struct latent_set *s, const char *name, FILE *labels, const char *labels_name,
-                                struct error *e) {
+/* Labels of the rows of s from the lines of f; rows left out leave s. */
+static enum status read_labels(FILE *f, const char *name, struct latent_set *s, uint8_t *label, struct error *e) {
     char line[256];
     int64_t at = 0, kept = 0;
     double v;
-    *g = (struct latent_groups){0};
-    enum status st = as_w(s, name, e);
-    uint8_t *label = xmalloc((size_t)s->n);
-    for (; !st && fgets(line, sizeof line, labels); at++) {
+    for (; fgets(line, sizeof line, f); at++) {
         if (at == s->n)
-            st = st_bad(e, "%s: more lines than the %lld latents", labels_name, (long long)s->n);
-        else if (!number(line, &v))
-            st = st_bad(e, "%s: line %lld is neither a number nor -", labels_name, (long long)at + 1);
-        else if (!isnan(v)) {
-            label[kept] = v > 0;
-            memmove(s->data + kept++ * s->shape.dim, s->data + at * s->shape.dim, (size_t)s->shape.dim * sizeof *s->data);
-        }
+            return st_bad(e, "%s: more lines than the %lld latents", name, (long long)s->n);
+        if (!number(line, &v))
+            return st_bad(e, "%s: line %lld is neither a number nor -", name, (long long)at + 1);
+        if (isnan(v))
+            continue;
+        label[kept] = v > 0;
+        memmove(s->data + kept++ * s->shape.dim, s->data + at * s->shape.dim, (size_t)s->shape.dim * sizeof *s->data);
     }
-    if (!st && ferror(labels))
-        st = st_fail(e, "%s: read: %s", labels_name, strerror(errno));
-    if (!st && at != s->n)
-        st = st_bad(e, "%s: %lld lines for %lld latents", labels_name, (long long)at, (long long)s->n);
-    if (!st) {
-        g->latents = *s;
-        g->latents.n = kept;
-        g->label = label;
-        *s = (struct latent_set){0};
-        label = NULL;
-    }
-    free(label);
-    latent_set_free(s);
+    if (ferror(f))
+        return st_fail(e, "%s: read: %s", name, strerror(errno));
+    if (at != s->n)
+        return st_bad(e, "%s: %lld lines for %lld latents", name, (long long)at, (long long)s->n);
+    s->n = kept;
+    return ST_OK;
+}
+
+enum status latent_groups_label(struct latent_groups *g, const char *latents, const char *labels, struct error *e) {
+    *g = (struct latent_groups){0};
+    enum status st = load(&g->latents, latents, e);
+    if (st)
+        return st;
+    g->label = xmalloc((size_t)g->latents.n);
+    FILE *f = fopen(labels, "r");
+    st = f ? read_labels(f, labels, &g->latents, g->label, e) : st_fail(e, "%s: %s", labels, strerror(errno));
+    if (f)
+        fclose(f);
+    if (st)
+        latent_groups_free(g);
     return st;
 }
 

@@ -1,15 +1,13 @@
 /* input.c - see input.h. */
 #include "common/latent/input.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "common/base/mem.h"
 #include "common/latent/file.h"
 #include "common/latent/seeds.h"
-#include "common/stream/npy.h"
+#include "common/latent/stream.h"
 
 struct latent_input {
     struct latent_input_options o;
@@ -36,8 +34,7 @@ enum status latent_input_open(struct latent_input **out, const struct latent_inp
 
 static void close_file(struct latent_input *in) {
     npy_rows_close(&in->array);
-    if (in->f && in->f != stdin)
-        fclose(in->f);
+    latent_close_stream(in->f);
     in->f = NULL;
     in->kind = 0;
 }
@@ -52,13 +49,12 @@ void latent_input_close(struct latent_input *in) {
 }
 
 static enum status next_seeds(struct latent_input *in, struct latent_batch *b) {
-    int64_t left = in->o.n_seeds - in->at, z_dim = in->o.config->z_dim;
+    int64_t left = in->o.n_seeds - in->at;
     if (!left)
         return ST_END;
     *b = (struct latent_batch){.n = left < in->o.batch ? left : in->o.batch, .z = in->rows, .names = in->o.seeds + in->at,
                                .begins = in->at ? -1 : in->o.n_seeds};
-    for (int64_t i = 0; i < b->n; i++)
-        latent_of_seed(b->names[i], in->o.philox, in->rows + i * z_dim, (int)z_dim);
+    latent_of_seeds(b->names, b->n, in->o.philox, in->rows, in->o.config->z_dim);
     in->at += b->n;
     return ST_OK;
 }
@@ -70,10 +66,8 @@ static enum status next_file(struct latent_input *in, struct error *e) {
         return in->at ? ST_END : st_fail(e, "%s: no latents; give --seeds, or arrays as np.save writes them", in->name);
     const char *path = in->o.n_files ? in->o.files[in->file] : "-";
     in->file++;
-    bool piped = !strcmp(path, "-");
-    in->name = piped ? "stdin" : path;
-    in->f = stdin;
-    return piped ? ST_OK : latent_open(&in->f, path, e);
+    in->name = latent_stream_name(path);
+    return latent_open_stream(&in->f, path, e);
 }
 
 /* Begins the next array; ST_END at the end of the file. */
@@ -92,22 +86,17 @@ static enum status next_array(struct latent_input *in, struct error *e) {
         in->kind = 'z';
     if (in->kind)
         return ST_OK;
-    char shape[160] = "";
-    for (int i = 0, at = 0; i < a->ndim; i++)
-        at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%lld", i ? "," : "", (long long)a->dim[i]);
-    return st_fail(e, "%s: an array of shape [%s] is no latent of this network: z is [N,%d], w [N,%d], w+ [N,%d,%d]", in->name, shape,
-                   c->z_dim, c->w_dim, sg2_num_ws(c), c->w_dim);
+    char shape[160];
+    return st_fail(e, "%s: an array of shape [%s] is no latent of this network: z is [N,%d], w [N,%d], w+ [N,%d,%d]", in->name,
+                   npy_rows_shape(a, shape), c->z_dim, c->w_dim, sg2_num_ws(c), c->w_dim);
 }
 
 static enum status next_rows(struct latent_input *in, struct latent_batch *b, struct error *e) {
     struct npy_rows *a = &in->array;
     int64_t first = a->rows - a->left, n = a->left < in->o.batch ? a->left : in->o.batch;
     enum status st = npy_rows_read(a, in->rows, n, e);
-    if (st != ST_OK)
+    if (st != ST_OK || (st = latent_finite(in->rows, n, a->row, first, in->name, e)) != ST_OK)
         return st;
-    for (int64_t i = 0; i < n * a->row; i++)
-        if (!isfinite(in->rows[i]))
-            return st_fail(e, "%s: row %lld of an array holds a value that is not finite", in->name, (long long)(first + i / a->row));
     for (int64_t i = 0; i < n; i++)
         in->names[i] = (uint64_t)in->at++;
     const float *rows = in->rows;

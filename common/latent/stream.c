@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/mem.h"
+#include "common/latent/file.h"
 
 #define PIECE (1 << 18) /* numbers that a filter holds at a time, about: 1 MiB */
 
@@ -22,15 +23,19 @@ const char *latent_text(struct latent_shape s, char out[32]) {
     return out;
 }
 
+bool latent_fits(struct latent_shape v, struct latent_shape s) { return v.dim == s.dim && (!v.layers || v.layers == s.layers); }
+
 /* ---- reading ---- */
 
-struct latent_reader latent_reader(FILE *f, const char *name) { return (struct latent_reader){.f = f, .name = name}; }
+enum status latent_reader_open(struct latent_reader *r, const char *path, struct error *e) {
+    *r = (struct latent_reader){.name = latent_stream_name(path)};
+    return latent_open_stream(&r->f, path, e);
+}
 
 static enum status no_latents(const struct latent_reader *r, struct error *e) {
-    char shape[160] = "";
-    for (int i = 0, at = 0; i < r->npy.ndim; i++)
-        at += snprintf(shape + at, sizeof shape - (size_t)at, "%s%lld", i ? "," : "", (long long)r->npy.dim[i]);
-    return st_fail(e, "%s: an array of shape [%s] holds no latents: z and w are [N,size], w+ is [N,layers,size]", r->name, shape);
+    char shape[160];
+    return st_fail(e, "%s: an array of shape [%s] holds no latents: z and w are [N,size], w+ is [N,layers,size]", r->name,
+                   npy_rows_shape(&r->npy, shape));
 }
 
 enum status latent_next(struct latent_reader *r, struct error *e) {
@@ -57,17 +62,24 @@ enum status latent_next(struct latent_reader *r, struct error *e) {
 enum status latent_rows(struct latent_reader *r, float *out, int64_t n, struct error *e) {
     int64_t size = latent_size(r->shape);
     enum status st = npy_rows_read(&r->npy, out, r->npy.ndim == 1 ? n * size : n, e);
-    if (st)
+    if (st || (st = latent_finite(out, n, size, r->n - r->left, r->name, e)))
         return st;
-    for (int64_t i = 0; i < n * size; i++)
-        if (!isfinite(out[i]))
-            return st_fail(e, "%s: row %lld of an array holds a value that is not finite", r->name, (long long)(r->n - r->left + i / size));
     r->left -= n;
     r->total += n;
     return ST_OK;
 }
 
-void latent_close(struct latent_reader *r) { npy_rows_close(&r->npy); }
+enum status latent_finite(const float *rows, int64_t n, int64_t size, int64_t first, const char *name, struct error *e) {
+    for (int64_t i = 0; i < n * size; i++)
+        if (!isfinite(rows[i]))
+            return st_fail(e, "%s: row %lld of an array holds a value that is not finite", name, (long long)(first + i / size));
+    return ST_OK;
+}
+
+void latent_close(struct latent_reader *r) {
+    npy_rows_close(&r->npy);
+    latent_close_stream(r->f);
+}
 
 enum status latent_follows(const struct latent_reader *r, struct latent_shape had, struct error *e) {
     char a[32], b[32];
@@ -76,12 +88,14 @@ enum status latent_follows(const struct latent_reader *r, struct latent_shape ha
     return st_fail(e, "%s: an array of %s follows one of %s", r->name, latent_text(r->shape, a), latent_text(had, b));
 }
 
-static enum status load(FILE *f, const char *name, bool vectors, struct latent_set *s, struct error *e) {
-    struct latent_reader r = latent_reader(f, name);
+static enum status load(const char *path, bool vectors, struct latent_set *s, struct error *e) {
+    struct latent_reader r;
     char shape[32];
-    enum status st;
-    r.vectors = vectors;
     *s = (struct latent_set){0};
+    enum status st = latent_reader_open(&r, path, e);
+    if (st)
+        return st;
+    r.vectors = vectors;
     while ((st = latent_next(&r, e)) == ST_OK) {
         if (r.arrays == 1)
             s->shape = r.shape;
@@ -90,7 +104,7 @@ static enum status load(FILE *f, const char *name, bool vectors, struct latent_s
         while (!st && r.left) { /* in pieces, so that a lying head costs no memory */
             int64_t n = r.left < PIECE / size + 1 ? r.left : PIECE / size + 1;
             if ((s->n + n) * size > LATENT_MAX_HELD) {
-                st = st_fail(e, "%s: more than %lld latents of %s, which have to be held in memory", name, (long long)s->n,
+                st = st_fail(e, "%s: more than %lld latents of %s, which have to be held in memory", r.name, (long long)s->n,
                              latent_text(r.shape, shape));
                 break;
             }
@@ -108,9 +122,9 @@ static enum status load(FILE *f, const char *name, bool vectors, struct latent_s
     return st;
 }
 
-enum status latent_load(FILE *f, const char *name, struct latent_set *s, struct error *e) { return load(f, name, false, s, e); }
+enum status latent_load(const char *path, struct latent_set *s, struct error *e) { return load(path, false, s, e); }
 
-enum status latent_load_vectors(FILE *f, const char *name, struct latent_set *s, struct error *e) { return load(f, name, true, s, e); }
+enum status latent_load_vectors(const char *path, struct latent_set *s, struct error *e) { return load(path, true, s, e); }
 
 void latent_set_free(struct latent_set *s) {
     free(s->data);
@@ -127,6 +141,11 @@ enum status latent_head(FILE *f, struct latent_shape s, int64_t n, struct error 
 enum status latent_write(FILE *f, struct latent_shape s, const float *rows, int64_t n, struct error *e) {
     size_t count = (size_t)(n * latent_size(s));
     return fwrite(rows, sizeof *rows, count, f) == count ? ST_OK : st_fail(e, "write latents: %s", strerror(errno));
+}
+
+enum status latent_save(FILE *f, const struct latent_set *s, struct error *e) {
+    enum status st = latent_head(f, s->shape, s->n, e);
+    return st ? st : latent_write(f, s->shape, s->data, s->n, e);
 }
 
 /* ---- filters ---- */
@@ -156,9 +175,11 @@ static enum status filter_array(struct latent_reader *r, FILE *out, const struct
     return st;
 }
 
-enum status latent_filter(FILE *in, const char *name, FILE *out, const struct latent_filter *f, struct error *e) {
-    struct latent_reader r = latent_reader(in, name);
-    enum status st;
+enum status latent_filter(const char *path, FILE *out, const struct latent_filter *f, struct error *e) {
+    struct latent_reader r;
+    enum status st = latent_reader_open(&r, path, e);
+    if (st)
+        return st;
     while ((st = latent_next(&r, e)) == ST_OK)
         if ((st = filter_array(&r, out, f, e)) != ST_OK)
             break;

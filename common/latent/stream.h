@@ -1,13 +1,15 @@
 /* stream.h - latent streams (DESIGN: .npy arrays back to back, [N,z], [N,w] or [N,num_ws,w]) row by row, in constant memory.
  *
  * Reading:                                             A filter, array for array, a few rows at a time:
- *     struct latent_reader r = latent_reader(stdin, "stdin");    struct latent_filter f = {shape, rows, &context};
- *     while ((st = latent_next(&r, &e)) == ST_OK)                latent_filter(stdin, "stdin", stdout, &f, &e);
+ *     struct latent_reader r;                              struct latent_filter f = {shape, rows, &context};
+ *     latent_reader_open(&r, "w.npy", &e);                 latent_filter("w.npy", stdout, &f, &e);
+ *     while ((st = latent_next(&r, &e)) == ST_OK)
  *         while (r.left && !st)
  *             st = latent_rows(&r, buffer, 1, &e);
  *     latent_close(&r);
  *
- * What is read is checked: shape, limits, and that every number is finite. A stream that ends within an array is ST_FAIL.
+ * What is read is checked: shape, limits, and that every number is finite. A stream that ends within an array is ST_FAIL. Streams are
+ * read by name, as file.h opens them: "-" is standard input. When a function fails it leaves nothing to close or free.
  */
 #ifndef FACEMILL_LATENT_STREAM_H
 #define FACEMILL_LATENT_STREAM_H
@@ -29,6 +31,8 @@ struct latent_shape {
 int64_t latent_size(struct latent_shape s);                      /* numbers in a row */
 bool latent_same(struct latent_shape a, struct latent_shape b);
 const char *latent_text(struct latent_shape s, char out[32]);    /* "[N,512]" */
+/* Can a row of shape v be laid on rows of shape s? As many numbers in a vector, and one vector for all layers or one for each. */
+bool latent_fits(struct latent_shape v, struct latent_shape s);
 
 /* ---- reading ---- */
 struct latent_reader {
@@ -40,12 +44,14 @@ struct latent_reader {
     int64_t arrays, total; /* arrays opened and rows read so far */
     struct npy_rows npy;
 };
-struct latent_reader latent_reader(FILE *f, const char *name);
+enum status latent_reader_open(struct latent_reader *r, const char *path, struct error *e); /* path must live on */
 /* The next array. ST_END at the end, ST_FAIL when it holds no latents or the end comes too early; also when there was no row at
  * all in the whole stream. */
 enum status latent_next(struct latent_reader *r, struct error *e);
 enum status latent_rows(struct latent_reader *r, float *out, int64_t n, struct error *e); /* n <= left, out [n,size] */
-void latent_close(struct latent_reader *r);
+void latent_close(struct latent_reader *r); /* the file too */
+/* ST_FAIL when a number in n rows is not finite; they are number `first` and on of their array. */
+enum status latent_finite(const float *rows, int64_t n, int64_t size, int64_t first, const char *name, struct error *e);
 /* ST_FAIL when the present array has not the shape that an earlier one had. */
 enum status latent_follows(const struct latent_reader *r, struct latent_shape had, struct error *e);
 
@@ -55,13 +61,14 @@ struct latent_set {
     int64_t n;
     float *data; /* [n,size], owned */
 };
-enum status latent_load(FILE *f, const char *name, struct latent_set *s, struct error *e);
-enum status latent_load_vectors(FILE *f, const char *name, struct latent_set *s, struct error *e); /* directions: [D] is one too */
+enum status latent_load(const char *path, struct latent_set *s, struct error *e);
+enum status latent_load_vectors(const char *path, struct latent_set *s, struct error *e); /* directions: [D] is one too */
 void latent_set_free(struct latent_set *s); /* {0} is fine */
 
 /* ---- writing ---- */
 enum status latent_head(FILE *f, struct latent_shape s, int64_t n, struct error *e); /* n rows follow */
 enum status latent_write(FILE *f, struct latent_shape s, const float *rows, int64_t n, struct error *e);
+enum status latent_save(FILE *f, const struct latent_set *s, struct error *e); /* head and rows */
 
 /* ---- filters ---- */
 struct latent_filter {
@@ -74,6 +81,6 @@ struct latent_filter {
     int64_t batch; /* rows read at a time; 0 = by their size */
 };
 /* Each array of the stream becomes one array. */
-enum status latent_filter(FILE *in, const char *name, FILE *out, const struct latent_filter *f, struct error *e);
+enum status latent_filter(const char *path, FILE *out, const struct latent_filter *f, struct error *e);
 
 #endif

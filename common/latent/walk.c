@@ -142,3 +142,15 @@ void latent_walk_frame(const struct latent_walk *w, int64_t frame, float *out) {
         }
     }
 }
+
+enum status latent_walk_write(const struct latent_walk *w, FILE *f, struct error *e) {
+    struct latent_shape s = w->keys->shape;
+    float *row = xmalloc((size_t)latent_size(s) * sizeof *row);
+    enum status st = latent_head(f, s, w->frames, e);
+    for (int64_t i = 0; !st && i < w->frames; i++) {
+        latent_walk_frame(w, i, row);
+        st = latent_write(f, s, row, 1, e);
+    }
+    free(row);
+    return st;
+}

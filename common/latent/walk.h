@@ -2,8 +2,7 @@
  *
  *     struct latent_walk *w;
  *     latent_walk_create(&w, LATENT_CUBIC, &keys, (struct latent_vector){0}, 240, true, &e);
- *     for (int64_t i = 0; i < 240; i++)
- *         latent_walk_frame(w, i, row);
+ *     latent_walk_write(w, stdout, &e);               // or latent_walk_frame(w, i, row), for every i < 240
  *     latent_walk_free(w);
  *
  * Frames are equally spaced: each stretch from one latent to the next takes as long. Without a loop the first and the last frame
@@ -30,6 +29,7 @@ struct latent_walk;
 enum status latent_walk_create(struct latent_walk **w, enum latent_path path, const struct latent_set *keys,
                                struct latent_vector origin, int64_t frames, bool loop, struct error *e);
 void latent_walk_frame(const struct latent_walk *w, int64_t i, float *out); /* 0 <= i < frames */
+enum status latent_walk_write(const struct latent_walk *w, FILE *f, struct error *e); /* all frames, as one array */
 void latent_walk_free(struct latent_walk *w);                               /* NULL is fine */
 
 #endif

@@ -9,30 +9,33 @@
 #include "common/base/mem.h"
 #include "common/latent/edit.h"
 
-enum status latent_mean(FILE *f, const char *name, struct latent_shape *s, float **mean, struct error *e) {
-    struct latent_reader r = latent_reader(f, name);
-    enum status st;
+enum status latent_mean(const char *path, struct latent_set *mean, struct error *e) {
+    struct latent_reader r;
+    struct latent_shape s = {0};
     double *sum = NULL;
     float *row = NULL;
+    enum status st = latent_reader_open(&r, path, e);
+    if (st)
+        return st;
     while ((st = latent_next(&r, e)) == ST_OK) {
         if (!sum) {
-            *s = r.shape;
+            s = r.shape;
             sum = xcalloc((size_t)latent_size(r.shape), sizeof *sum);
             row = xmalloc((size_t)latent_size(r.shape) * sizeof *row);
         }
-        st = latent_follows(&r, *s, e);
+        st = latent_follows(&r, s, e);
         while (!st && r.left)
             if ((st = latent_rows(&r, row, 1, e)) == ST_OK)
-                for (int64_t i = 0; i < latent_size(*s); i++)
+                for (int64_t i = 0; i < latent_size(s); i++)
                     sum[i] += (double)row[i];
         if (st)
             break;
     }
     latent_close(&r);
     if (st == ST_END) {
-        for (int64_t i = 0; i < latent_size(*s); i++)
+        for (int64_t i = 0; i < latent_size(s); i++)
             row[i] = (float)(sum[i] / (double)r.total);
-        *mean = row;
+        *mean = (struct latent_set){s, 1, row};
         row = NULL;
         st = ST_OK;
     }
@@ -43,12 +46,14 @@ enum status latent_mean(FILE *f, const char *name, struct latent_shape *s, float
 
 #define PIECE 256 /* rows of moments at a time */
 
-enum status latent_add_moments(FILE *f, const char *name, struct latent_moments *m, struct error *e) {
-    struct latent_reader r = latent_reader(f, name);
+enum status latent_add_moments(const char *path, struct latent_moments *m, struct error *e) {
+    struct latent_reader r;
     struct latent_shape had = {0};
-    enum status st;
     float *rows = NULL;
     *m = (struct latent_moments){0};
+    enum status st = latent_reader_open(&r, path, e);
+    if (st)
+        return st;
     while ((st = latent_next(&r, e)) == ST_OK) {
         if (!rows) {
             had = r.shape;
@@ -63,7 +68,7 @@ enum status latent_add_moments(FILE *f, const char *name, struct latent_moments 
             if (latent_collapse(rows, n, had))
                 latent_moments_add(m, rows, n);
             else
-                st = st_bad(e, "%s: layers of a w+ differ; directions come from w (map --space w) or z", name);
+                st = st_bad(e, "%s: layers of a w+ differ; directions come from w (map --space w) or z", r.name);
         }
         if (st)
             break;
@@ -76,12 +81,19 @@ enum status latent_add_moments(FILE *f, const char *name, struct latent_moments 
     return st;
 }
 
-enum status latent_describe(struct latent_reader *r, struct latent_statistics *s, struct error *e) {
+/* ---- describing ---- */
+
+struct statistics {
+    double mean, deviation, min, max, length;
+};
+
+/* Reads the present array. NaN when it has no rows. */
+static enum status measure(struct latent_reader *r, struct statistics *s, struct error *e) {
     int64_t size = latent_size(r->shape), vectors = r->shape.layers ? r->shape.layers : 1;
     double n = (double)r->n * (double)size, squares = 0;
     enum status st = ST_OK;
     float *row = xmalloc((size_t)size * sizeof *row);
-    *s = (struct latent_statistics){.min = INFINITY, .max = -INFINITY};
+    *s = (struct statistics){.min = INFINITY, .max = -INFINITY};
     while (!st && r->left)
         if ((st = latent_rows(r, row, 1, e)) == ST_OK)
             for (int64_t v = 0; v < vectors; v++) {
@@ -103,6 +115,30 @@ enum status latent_describe(struct latent_reader *r, struct latent_statistics *s
     return st;
 }
 
+enum status latent_describe(const char *path, bool heading, bool json, FILE *out, struct error *e) {
+    struct latent_reader r;
+    struct statistics s;
+    enum status st = latent_reader_open(&r, path, e);
+    if (st)
+        return st;
+    if (heading)
+        fprintf(out, "%s\n", r.name);
+    while ((st = latent_next(&r, e)) == ST_OK && (st = measure(&r, &s, e)) == ST_OK) {
+        char shape[64];
+        if (r.shape.layers)
+            snprintf(shape, sizeof shape, "%lld,%d,%d", (long long)r.n, r.shape.layers, r.shape.dim);
+        else
+            snprintf(shape, sizeof shape, "%lld,%d", (long long)r.n, r.shape.dim);
+        if (!r.n)
+            s = (struct statistics){0};
+        fprintf(out, json ? "{\"array\":%lld,\"shape\":[%s],\"mean\":%.6g,\"deviation\":%.6g,\"min\":%.6g,\"max\":%.6g,\"length\":%.6g}\n"
+                          : "array %lld: [%s], mean %.4g, deviation %.4g, from %.4g to %.4g, length %.4g\n",
+                (long long)r.arrays - 1, shape, s.mean, s.deviation, s.min, s.max, s.length);
+    }
+    latent_close(&r);
+    return st == ST_END ? ST_OK : st;
+}
+
 /* ---- joining ---- */
 
 struct latent_spool {
@@ -121,9 +157,11 @@ enum status latent_spool_open(struct latent_spool **s, struct error *e) {
     return ST_OK;
 }
 
-enum status latent_spool_add(struct latent_spool *s, FILE *f, const char *name, struct error *e) {
-    struct latent_reader r = latent_reader(f, name);
-    enum status st;
+enum status latent_spool_add(struct latent_spool *s, const char *path, struct error *e) {
+    struct latent_reader r;
+    enum status st = latent_reader_open(&r, path, e);
+    if (st)
+        return st;
     while ((st = latent_next(&r, e)) == ST_OK) {
         if (!s->any)
             s->shape = r.shape;

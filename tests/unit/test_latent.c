@@ -1,5 +1,5 @@
-/* test_latent.c - latents in common/latent: sets of layers, streams and their limits, walks at their odd places, directions against
- * what they must satisfy. Numbers of whole commands are compared with NumPy and SciPy in tests/programs/sg2-latent.bats.
+/* test_latent.c - latents in common/latent: sets of layers, streams and their limits, seeds, walks at their odd places, directions
+ * against what they must satisfy. Numbers of whole commands are compared with NumPy and SciPy in tests/programs/sg2-latent.bats.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -7,11 +7,13 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/latent/direction.h"
-#include "common/latent/filters.h"
+#include "common/latent/edit.h"
+#include "common/latent/file.h"
 #include "common/latent/groups.h"
 #include "common/latent/seeds.h"
 #include "common/latent/walk.h"
@@ -49,6 +51,8 @@ static void test_seeds(void **unused) {
     }
     assert_int_equal(seeds_parse("mix", "4294967296,4294967295", true, true, &s, &n, &e), ST_OK);
     free(s);
+    refuse(seeds_parse("seeds", "1,1,4294967296,0", false, false, &s, &n, &e), "seed 4294967296 is over 2^32-1");
+    assert_null(s);
 }
 
 static void test_layers(void **unused) {
@@ -60,6 +64,8 @@ static void test_layers(void **unused) {
     assert_true(mask == ((uint64_t)1 << 63 | 1));
     refuse(latent_layers_parse("99999999999999999999", 18, &mask, &e), "there are layers 0 to 17");
     refuse(latent_layers_parse("18", 18, &mask, &e), "there are layers 0 to 17");
+    assert_true(latent_first_layers(0) == 0 && latent_first_layers(3) == 7 && latent_first_layers(63) == LATENT_ALL >> 1);
+    assert_true(latent_first_layers(64) == LATENT_ALL && latent_first_layers(-1) == LATENT_ALL);
     const char *const bad[] = {"", "-", "1-", "-1", "1,", ",1", "1 2", "2-1", "+1", "a"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         refuse(latent_layers_parse(bad[i], 18, &mask, &e), "numbers and ranges");
@@ -83,21 +89,27 @@ static void test_rows(void **unused) {
     memcpy(wide, row, sizeof wide);
     assert_false(latent_collapse(wide, 1, s));
     assert_memory_equal(wide, row, sizeof row);
-    float z[4], same[4];
-    latent_of_seed(7, false, z, 4);
-    latent_of_seed(7, true, same, 4);
-    assert_true(fabs((double)z[0] - 1.6905257) < 1e-6 && z[0] != same[0]); /* numpy.random.RandomState(7).randn() */
+    assert_true(latent_fits((struct latent_shape){0, 2}, s) && latent_fits(s, s));
+    assert_false(latent_fits((struct latent_shape){0, 3}, s) || latent_fits((struct latent_shape){2, 2}, s) ||
+                 latent_fits(s, (struct latent_shape){0, 2}));
+    const struct latent_set set = {{3, 2}, 2, many}, none = {0};
+    assert_true(latent_vector_of(&set, 1).data == many + 6 && latent_vector_of(&set, 0).per_layer && !latent_vector_of(&none, 0).data);
 }
 
-/* A file with the arrays that `write` puts into it. */
-static FILE *stream(int64_t n, int layers, int dim, int64_t claimed) {
-    FILE *f = tmpfile();
+/* An array of the numbers 0, 1, 2 ... at the end of file "t", which is made anew by "w". */
+static void stream(const char *mode, int64_t n, int layers, int dim, int64_t claimed) {
+    FILE *f = fopen("t", mode);
     float x = 0;
     assert_int_equal(latent_head(f, (struct latent_shape){layers, dim}, claimed, &e), ST_OK);
     for (int64_t i = 0; i < n * (layers ? layers : 1) * dim; i++, x++)
         fwrite(&x, 4, 1, f);
-    rewind(f);
-    return f;
+    fclose(f);
+}
+
+static void text(const char *path, const char *content) {
+    FILE *f = fopen(path, "w");
+    fputs(content, f);
+    fclose(f);
 }
 
 static enum status double_shape(void *context, struct latent_shape in, struct latent_shape *out, int64_t *factor, struct error *err) {
@@ -117,54 +129,110 @@ static void test_streams(void **unused) {
     struct latent_set set;
     int64_t factor = 3;
     struct latent_filter filter = {double_shape, double_rows, &factor, 2};
-    FILE *f = stream(5, 0, 3, 5), *out = tmpfile();
-    assert_int_equal(latent_filter(f, "t", out, &filter, &e), ST_OK);
-    rewind(out);
-    assert_int_equal(latent_load(out, "t", &set, &e), ST_OK);
+    FILE *out = fopen("out", "w");
+    stream("w", 5, 0, 3, 5);
+    assert_int_equal(latent_filter("t", out, &filter, &e), ST_OK);
+    fclose(out);
+    assert_int_equal(latent_load("out", &set, &e), ST_OK);
     assert_true(set.n == 15 && set.shape.layers == 2 && set.shape.dim == 3);
     assert_true(set.data[14 * 6 + 5] == 14 && set.data[3 * 6] == 3);
+    out = fopen("again", "w");
+    assert_int_equal(latent_save(out, &set, &e), ST_OK);
+    fclose(out);
     latent_set_free(&set);
+    assert_int_equal(latent_load("again", &set, &e), ST_OK);
+    assert_true(set.n == 15 && set.shape.layers == 2 && set.data[14 * 6 + 5] == 14);
+    latent_set_free(&set);
+    out = fopen("again", "w");
+    float odd[5 * 3] = {[14] = NAN};
+    assert_int_equal(latent_save(out, &(struct latent_set){{0, 3}, 5, odd}, &e), ST_OK);
+    fclose(out);
+    out = fopen("/dev/null", "w");
+    refuse(latent_filter("again", out, &filter, &e), "again: row 4 of an array holds a value that is not finite");
     fclose(out);
     /* one array [D] is a vector where vectors are asked for, and no latent elsewhere */
-    out = tmpfile();
+    out = fopen("one", "w");
     assert_int_equal(npy_write(out, "<f4", 1, (int64_t[]){3}, (float[]){1, 2, 3}, &e), ST_OK);
-    rewind(out);
-    assert_int_equal(latent_load_vectors(out, "t", &set, &e), ST_OK);
+    fclose(out);
+    assert_int_equal(latent_load_vectors("one", &set, &e), ST_OK);
     assert_true(set.n == 1 && set.shape.dim == 3 && set.data[2] == 3);
     latent_set_free(&set);
-    rewind(out);
-    refuse(latent_load(out, "t", &set, &e), "[3] holds no latents");
-    fclose(out);
-    fclose(f);
+    refuse(latent_load("one", &set, &e), "one: an array of shape [3] holds no latents");
+    refuse(latent_load("none", &set, &e), "none: No such file");
+    assert_string_equal(latent_stream_name("-"), "stdin");
     /* heads that promise more than there is, than fits, or than can be counted */
     out = fopen("/dev/null", "w");
-    f = stream(5, 0, 3, 6);
-    refuse(latent_filter(f, "t", out, &filter, &e), "t: truncated");
-    rewind(f);
-    refuse(latent_load(f, "t", &set, &e), "t: truncated");
-    fclose(f);
-    f = stream(5, 0, 3, INT64_MAX / 100);
+    stream("w", 5, 0, 3, 6);
+    refuse(latent_filter("t", out, &filter, &e), "t: truncated");
+    refuse(latent_load("t", &set, &e), "t: truncated");
+    stream("w", 5, 0, 3, INT64_MAX / 100);
     factor = 1000;
-    refuse(latent_filter(f, "t", out, &filter, &e), "each to become 1000");
-    fclose(f);
-    f = stream(5, 0, 3, 5);
+    refuse(latent_filter("t", out, &filter, &e), "each to become 1000");
+    stream("w", 5, 0, 3, 5);
     factor = LATENT_MAX_HELD;
-    refuse(latent_filter(f, "t", out, &filter, &e), "too many");
-    fclose(f);
-    f = stream(5, 0, 3, INT64_MAX / 4);
-    refuse(latent_filter(f, "t", out, &filter, &e), "limit");
-    fclose(f);
-    f = stream(1, 2, 3, 1);
-    refuse(latent_filter(f, "t", out, &filter, &e), "t: an array of w+");
-    fclose(f);
+    refuse(latent_filter("t", out, &filter, &e), "too many");
+    stream("w", 5, 0, 3, INT64_MAX / 4);
+    refuse(latent_filter("t", out, &filter, &e), "limit");
+    stream("w", 1, 2, 3, 1);
+    refuse(latent_filter("t", out, &filter, &e), "t: an array of w+");
+    refuse(latent_filter("none", out, &filter, &e), "none: No such file");
     fclose(out);
-    f = stream(5, 0, 3, 5);
+    stream("w", 5, 0, 3, 5);
     out = fopen("/dev/full", "w");
     setvbuf(out, NULL, _IONBF, 0);
     factor = 1;
-    refuse(latent_filter(f, "t", out, &filter, &e), "No space");
+    refuse(latent_filter("t", out, &filter, &e), "No space");
     fclose(out);
+}
+
+static void described(bool heading, bool json, const char *want) {
+    char *got;
+    size_t size;
+    FILE *out = open_memstream(&got, &size);
+    assert_int_equal(latent_describe("t", heading, json, out, &e), ST_OK);
+    fclose(out);
+    assert_string_equal(got, want);
+    free(got);
+}
+
+static void test_whole(void **unused) {
+    (void)unused;
+    struct latent_set mean;
+    stream("w", 3, 2, 2, 3);
+    stream("a", 1, 2, 2, 1);
+    assert_int_equal(latent_mean("t", &mean, &e), ST_OK);
+    assert_true(mean.n == 1 && mean.shape.layers == 2 && mean.data[0] == 3 && mean.data[3] == 6); /* of 0 4 8 0 and 3 7 11 3 */
+    latent_set_free(&mean);
+    stream("w", 1, 0, 2, 1); /* 0 1 */
+    stream("a", 0, 3, 2, 0);
+    described(true, false, "t\narray 0: [1,2], mean 0.5, deviation 0.5, from 0 to 1, length 1\n"
+                           "array 1: [0,3,2], mean 0, deviation 0, from 0 to 0, length 0\n");
+    described(false, true, "{\"array\":0,\"shape\":[1,2],\"mean\":0.5,\"deviation\":0.5,\"min\":0,\"max\":1,\"length\":1}\n"
+                           "{\"array\":1,\"shape\":[0,3,2],\"mean\":0,\"deviation\":0,\"min\":0,\"max\":0,\"length\":0}\n");
+    refuse(latent_mean("t", &mean, &e), "t: an array of [N,3,2] follows one of [N,2]");
+    refuse(latent_mean("none", &mean, &e), "none: No such file");
+    refuse(latent_describe("none", false, false, stdout, &e), "none: No such file");
+}
+
+static void test_z(void **unused) {
+    (void)unused;
+    const uint64_t seeds[3] = {7, 0, UINT64_MAX};
+    struct latent_set set;
+    float z[3 * 4], one[4];
+    latent_of_seed(7, false, z, 4);
+    latent_of_seed(7, true, one, 4);
+    assert_true(fabs((double)z[0] - 1.6905257) < 1e-6 && z[0] != one[0]); /* numpy.random.RandomState(7).randn() */
+    latent_of_seeds(seeds, 3, true, z, 4);
+    assert_memory_equal(z, one, sizeof one);
+    latent_of_seed(UINT64_MAX, true, one, 4);
+    assert_memory_equal(z + 8, one, sizeof one);
+    FILE *f = fopen("t", "w");
+    assert_int_equal(latent_write_seeds(f, seeds, 3, true, 4, &e), ST_OK);
     fclose(f);
+    assert_int_equal(latent_load("t", &set, &e), ST_OK);
+    assert_true(set.n == 3 && set.shape.layers == 0 && set.shape.dim == 4);
+    assert_memory_equal(set.data, z, sizeof z);
+    latent_set_free(&set);
 }
 
 static struct latent_walk *walk(enum latent_path path, const struct latent_set *keys, int64_t frames, bool loop) {
@@ -220,6 +288,18 @@ static void test_turns(void **unused) {
     }
     struct latent_walk *w;
     const struct latent_set one = {.shape = {0, 2}, .n = 1, .data = (float *)*a}, three = {.shape = {0, 1}, .n = 3, .data = (float *)*a};
+    stream("w", 2, 0, 3, 2);
+    struct latent_set keys, frames;
+    assert_int_equal(latent_load("t", &keys, &e), ST_OK);
+    w = walk(LATENT_LINEAR, &keys, 3, false);
+    FILE *f = fopen("out", "w");
+    assert_int_equal(latent_walk_write(w, f, &e), ST_OK);
+    fclose(f);
+    assert_int_equal(latent_load("out", &frames, &e), ST_OK);
+    assert_true(frames.n == 3 && frames.shape.dim == 3 && frames.data[0] == 0 && frames.data[3] == 1.5f && frames.data[8] == 5);
+    latent_set_free(&frames);
+    latent_set_free(&keys);
+    latent_walk_free(w);
     refuse(latent_walk_create(&w, LATENT_LINEAR, &one, (struct latent_vector){0}, 5, false, &e), "at least 2");
     refuse(latent_walk_create(&w, LATENT_CIRCULAR, &three, (struct latent_vector){0}, 5, true, &e), "a circle goes through 2");
 }
@@ -283,46 +363,59 @@ static void test_groups(void **unused) {
     refuse(latent_difference(x, N, D, label, direction, &distance, &e), "the same mean");
 }
 
-static struct latent_set ones(int64_t n, int layers, int dim) {
-    struct latent_set s = {.shape = {layers, dim}, .n = n};
-    s.data = calloc((size_t)(n * latent_size(s.shape)), sizeof *s.data);
-    for (int64_t i = 0; i < n; i++)
-        s.data[i * latent_size(s.shape)] = (float)i; /* layers differ when there are several, but for row 0 */
-    return s;
+/* Row i holds the number i, so that the layers of rows other than 0 are equal; or i + layer. */
+static void rows(const char *path, int64_t n, int layers, int dim, bool differ) {
+    const struct latent_shape shape = {layers, dim};
+    struct latent_set s = {shape, n, malloc((size_t)(n * latent_size(shape)) * sizeof *s.data)};
+    for (int64_t i = 0; i < n * latent_size(shape); i++)
+        s.data[i] = (float)(i / latent_size(shape) + (differ ? i / dim % layers : 0));
+    FILE *f = fopen(path, "w");
+    assert_int_equal(latent_save(f, &s, &e), ST_OK);
+    fclose(f);
+    latent_set_free(&s);
 }
 
 static void test_labels(void **unused) {
     (void)unused;
     struct latent_groups g;
-    struct latent_set s = ones(5, 0, 2), t;
-    char text[] = "1\r\n0\n-\n-3 \n0.5";
-    FILE *f = fmemopen(text, strlen(text), "r");
-    assert_int_equal(latent_groups_label(&g, &s, "s", f, "l", &e), ST_OK);
+    rows("s", 5, 0, 2, false);
+    text("l", "1\r\n0\n-\n-3 \n0.5");
+    assert_int_equal(latent_groups_label(&g, "s", "l", &e), ST_OK);
     assert_true(g.latents.n == 4 && !memcmp(g.label, "\1\0\0\1", 4) && g.latents.data[4] == 3 && g.latents.data[6] == 4);
     latent_groups_free(&g);
     const char *const bad[] = {"1\n2\n", "1\n1\n1\n1\n1\n1\n", "1\nx\n", "1\n\n", "nan\n", "1 2\n", "--\n"};
     const char *const why[] = {"l: 2 lines for 5", "l: more lines than the 5", "l: line 2 is", "l: line 2 is", "l: line 1", "l: line 1", "l: line 1"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        fclose(f);
-        f = fmemopen((char *)bad[i], strlen(bad[i]), "r");
-        s = ones(5, 0, 2);
-        refuse(latent_groups_label(&g, &s, "s", f, "l", &e), why[i]);
-        assert_null(s.data);
+        text("l", bad[i]);
+        refuse(latent_groups_label(&g, "s", "l", &e), why[i]);
+        assert_null(g.latents.data);
     }
-    fclose(f);
-    s = ones(2, 0, 2), t = ones(1, 3, 2);
-    assert_int_equal(latent_groups_join(&g, &s, "s", &t, "t", &e), ST_OK);
-    assert_true(g.latents.n == 3 && g.latents.shape.layers == 0 && !memcmp(g.label, "\1\1\0", 3));
+    refuse(latent_groups_label(&g, "s", "none", &e), "none: No such file");
+    refuse(latent_groups_label(&g, "s", ".", &e), ".: read: Is a directory");
+    refuse(latent_groups_label(&g, "none", "l", &e), "none: No such file");
+    rows("s", 2, 0, 2, false);
+    rows("t", 2, 3, 2, false);
+    assert_int_equal(latent_groups_join(&g, "s", "t", &e), ST_OK);
+    assert_true(g.latents.n == 4 && g.latents.shape.layers == 0 && !memcmp(g.label, "\1\1\0\0", 4) && g.latents.data[6] == 1);
     latent_groups_free(&g);
-    s = ones(2, 0, 2), t = ones(2, 3, 2);
-    refuse(latent_groups_join(&g, &s, "s", &t, "t", &e), "t: layers of a w+ differ");
-    s = ones(2, 0, 2), t = ones(2, 0, 3);
-    refuse(latent_groups_join(&g, &s, "s", &t, "t", &e), "different sizes");
+    rows("t", 2, 3, 2, true);
+    refuse(latent_groups_join(&g, "s", "t", &e), "t: layers of a w+ differ");
+    rows("t", 2, 0, 3, false);
+    refuse(latent_groups_join(&g, "s", "t", &e), "s and t: latents of different sizes");
+    refuse(latent_groups_join(&g, "s", "none", &e), "none: No such file");
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_seeds),  cmocka_unit_test(test_layers), cmocka_unit_test(test_rows),  cmocka_unit_test(test_streams),
-                                       cmocka_unit_test(test_spline), cmocka_unit_test(test_turns), cmocka_unit_test(test_eigen),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_seeds), cmocka_unit_test(test_layers),  cmocka_unit_test(test_rows),
+                                       cmocka_unit_test(test_z),     cmocka_unit_test(test_streams), cmocka_unit_test(test_whole),
+                                       cmocka_unit_test(test_spline), cmocka_unit_test(test_turns),  cmocka_unit_test(test_eigen),
                                        cmocka_unit_test(test_groups), cmocka_unit_test(test_labels)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    char folder[] = "/tmp/test_latent-XXXXXX";
+    if (!mkdtemp(folder) || chdir(folder))
+        return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    static const char *const made[] = {"t", "s", "l", "out", "again", "one"};
+    for (size_t i = 0; i < sizeof made / sizeof *made; i++)
+        unlink(made[i]);
+    return rmdir(folder) ? 1 : failed;
 }
