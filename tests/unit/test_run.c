@@ -218,11 +218,13 @@ static void order(void **state) {
     enum { FILES = sizeof files / sizeof *files };
     struct error e;
     struct store *s = make_store("order", N, 1, (int[]){8}, (int[]){8});
-    for (int blocked = 0; blocked <= FILES; blocked++) {
+    for (int i = 0; i < 2 * (FILES + 1); i++) {
+        int blocked = i / 2;
         char dir[32];
-        snprintf(dir, sizeof dir, "order-%d", blocked);
+        snprintf(dir, sizeof dir, "order-%d", i);
         struct scene x = scene(dir, s);
-        struct snapshot shot = {.run = x.run, .trainer = x.trainer, .config = &x.config, .grid = x.grid, .data = "{}", .keep = 1};
+        struct snapshot shot = {.run = x.run, .trainer = x.trainer, .config = &x.config, .grid = x.grid, .data = "{}", .full = i % 2,
+                                .keep = 1};
         char *old = run_path(x.run, "snapshot-.safetensors"), *wall = blocked < FILES ? run_path(x.run, "%s", files[blocked]) : NULL;
         OK(file_write_atomic(old, "old", 3, &e)); /* sorts before the new one: to be pruned last of all */
         if (wall)
@@ -231,8 +233,8 @@ static void order(void **state) {
         assert_int_equal(st == ST_OK, blocked == FILES);
         if (wall)
             assert_non_null(strstr(e.text, files[blocked]));
-        for (int i = 0; i < FILES; i++)
-            assert_int_equal(is_file(x.run, files[i]), i < blocked);
+        for (int k = 0; k < FILES; k++)
+            assert_int_equal(is_file(x.run, files[k]), k < blocked);
         assert_int_equal(is_file(x.run, "snapshot-.safetensors"), blocked < FILES);
         free(old);
         free(wall);
