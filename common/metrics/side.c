@@ -11,9 +11,9 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "common/base/folders.h"
 #include "common/base/mem.h"
 #include "common/metrics/moments.h"
 #include "common/stream/npy.h"
@@ -35,18 +35,6 @@ static char *cache_path(const struct side *s, const struct side_options *o, int6
     sha256_hex(key, strlen(key), hex);
     free(key);
     return xasprintf("%s/%s.npz", o->cache, hex);
-}
-
-static void make_folders(const char *path) {
-    char *copy = xstrdup(path);
-    for (char *p = copy + 1; *p; p++)
-        if (*p == '/') {
-            *p = 0;
-            mkdir(copy, 0777);
-            *p = '/';
-        }
-    mkdir(copy, 0777);
-    free(copy);
 }
 
 /* True when the cache holds this side. A damaged entry is as good as none. */
@@ -371,7 +359,7 @@ enum status side_measure(struct side *s, const char *operand, const struct side_
     if (st == ST_OK)
         st = measure_pictures(s, source, o, e);
     if (st == ST_OK && path && s->rejected == 0) {
-        make_folders(o->cache);
+        folders_make(o->cache, NULL); /* without it nothing is cached */
         s->write_failed = statistics_write(&s->statistics, path, e) != ST_OK;
     }
 done:

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/base/folders.h"
 #include "common/base/mem.h"
 
 struct run {
@@ -31,23 +32,6 @@ char *run_path(const struct run *r, const char *format, ...) {
     vsnprintf(name, sizeof name, format, args);
     va_end(args);
     return xasprintf("%s/%s", r->dir, name);
-}
-
-static enum status make_folders(const char *dir, struct error *e) {
-    char *path = xstrdup(dir);
-    enum status st = ST_OK;
-    for (char *p = path + 1; st == ST_OK; p++)
-        if (*p == '/' || !*p) {
-            char end = *p;
-            *p = 0;
-            if (mkdir(path, 0777) != 0 && errno != EEXIST)
-                st = st_fail(e, "make folder %s: %s", path, strerror(errno));
-            *p = end;
-            if (!end)
-                break;
-        }
-    free(path);
-    return st;
 }
 
 /* Files of a process that was killed while writing: "NAME.tmp-PID". Nobody else writes here, we hold the lock. */
@@ -67,7 +51,7 @@ enum status run_open(struct run **out, const char *dir, struct error *e) {
     *out = NULL;
     if (!*dir)
         return st_fail(e, "the run folder has an empty name");
-    enum status st = make_folders(dir, e);
+    enum status st = folders_make(dir, e);
     if (st != ST_OK)
         return st;
     int lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

@@ -1,13 +1,13 @@
 /* sample.c - one sample in memory, and as files of a folder. Reading and writing streams: sample_read.c, sample_write.c. */
 #include "common/stream/sample.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/folders.h"
 #include "common/base/utf8.h"
 #include "common/stream/sample_internal.h"
 
@@ -91,25 +91,9 @@ void sample__widen_pipe(int fd) {
 
 /* ---- as files ---- */
 
-/* Makes the folders above path, which is changed and restored. */
-static enum status make_folders(char *path, struct error *e) {
-    for (char *p = path + 1; *p; p++) {
-        if (*p != '/')
-            continue;
-        *p = '\0';
-        if (mkdir(path, 0777) && errno != EEXIST) {
-            st_fail(e, "make folder %s: %s", path, strerror(errno));
-            *p = '/';
-            return ST_FAIL;
-        }
-        *p = '/';
-    }
-    return ST_OK;
-}
-
 static enum status write_member(const char *dir, const char *key, const char *suffix, const void *data, size_t size, struct error *e) {
     char *path = xasprintf("%s/%s%s", dir, key, suffix);
-    enum status st = make_folders(path, e);
+    enum status st = folders_make_above(path, e);
     if (!st)
         st = file_write_renamed(path, data, size, false, e);
     free(path);
