@@ -16,6 +16,7 @@
 #include "common/run/resume.h"
 #include "common/run/snapshot.h"
 #include "common/run/tick.h"
+#include "common/store/loader.h"
 
 #define CFGS "auto|stylegan2|paper256|paper512|paper1024"
 #define PIPES "blit|geom|color|filter|noise|cutout|bg|bgc|bgcf|bgcfn|bgcfnc"

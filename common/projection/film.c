@@ -31,7 +31,8 @@ static enum status show(struct film *f, struct projector *p, const uint8_t *targ
     const struct sg2_config *k = &f->config;
     uint8_t *own = xmalloc((size_t)n * (size_t)k->res * (size_t)k->res * (size_t)k->img_channels);
     projector_pictures(p, own, NULL);
-    const struct image pair[2] = {{k->res, k->res, k->img_channels, (uint8_t *)targets}, {k->res, k->res, k->img_channels, own}}; /* borrowed */
+    const struct image pair[2] = {{k->res, k->res, k->img_channels, (uint8_t *)targets}, /* borrowed */
+                                  {k->res, k->res, k->img_channels, own}};
     struct image frame;
     image_grid(pair, 2, 2, &frame);
     image_to_channels(&frame, 3);

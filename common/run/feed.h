@@ -22,7 +22,8 @@
  * network draws: squares of 8, 16 ... 1024 pixels. */
 enum status feed_choose_size(const struct store *s, int height, int *size, struct error *e);
 
-/* Classes will be drawn for the generator as often as the data has them. For conditional trainers; ST_FAIL names a sample without a label. */
+/* Classes will be drawn for the generator as often as the data has them. For conditional trainers; ST_FAIL names a sample without a
+ * label. */
 enum status feed_count_labels(struct store *s, struct trainer *t, const struct trainer_config *c, struct error *e);
 
 struct feed;

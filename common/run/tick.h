@@ -1,4 +1,5 @@
-/* tick.h - stretches of training: where they end, and their statistics: a line for people, one in stats.jsonl, one event for TensorBoard. */
+/* tick.h - stretches of training: where they end, and their statistics as a line for people, one in stats.jsonl and an event for
+ * TensorBoard. */
 #ifndef FACEMILL_TICK_H
 #define FACEMILL_TICK_H
 

@@ -34,7 +34,8 @@ static void ticks(void **state) {
     static const struct {
         int64_t now, number;
         bool end, tick, snap;
-    } want[] = {{8, 1, 0, 0, 0}, {32, 1, 0, 0, 0}, {40, 1, 0, 1, 0}, {48, 2, 0, 0, 0}, {80, 2, 0, 1, 1}, {88, 3, 0, 0, 0}, {104, 3, 1, 0, 1}, {112, 3, 1, 0, 1}};
+    } want[] = {{8, 1, 0, 0, 0}, {32, 1, 0, 0, 0}, {40, 1, 0, 1, 0}, {48, 2, 0, 0, 0}, {80, 2, 0, 1, 1}, {88, 3, 0, 0, 0},
+             {104, 3, 1, 0, 1}, {112, 3, 1, 0, 1}};
     for (size_t i = 0; i < sizeof want / sizeof *want; i++) {
         struct tick_due due = tick_crossed(&p, want[i].now - 8, want[i].now);
         if (due.end != want[i].end || due.tick != want[i].tick || due.snap != want[i].snap || due.number != want[i].number)
