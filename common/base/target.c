@@ -13,6 +13,7 @@
 #include "common/base/mem.h"
 
 static _Atomic(char *) begun[64];
+static atomic_bool ending; /* names may have been taken out by target_drop_all */
 
 enum status target_check(const char *path, struct error *e) {
     struct stat st;
@@ -36,7 +37,8 @@ static void forget(char *temporary) {
             free(temporary);
             return;
         }
-    /* not there: a handler has it, and the program is ending (or the table was full: a name is lost) */
+    if (!atomic_load(&ending)) /* not there because the table was full, and not because a handler has it */
+        free(temporary);
 }
 
 bool target_keep(char *temporary, const char *path) {
@@ -58,6 +60,7 @@ void target_drop(char *temporary) {
 }
 
 void target_drop_all(void) {
+    atomic_store(&ending, true);
     for (size_t i = 0; i < sizeof begun / sizeof *begun; i++) {
         char *temporary = atomic_exchange(&begun[i], NULL);
         if (temporary)
