@@ -143,7 +143,10 @@ static void draw_pictures(struct work *w, struct latent_input *in, const struct 
     if (sink_open(&w->sink, so, &e) != ST_OK)
         cli_die("%s", e.text);
     unfinished = w->sink;
-    must(drawing_pictures(w->drawing, in, !o.seeds, put_picture, w, &e), &e);
+    enum status st = drawing_pictures(w->drawing, in, !o.seeds, put_picture, w, &e);
+    if (st != ST_OK)
+        sink_flush(w->sink); /* latents that ended in the middle: what came whole is drawn and written */
+    must(st, &e);
     unfinished = NULL;
     if (sink_close(w->sink, &e) != ST_OK)
         cli_die("%s", e.text);
@@ -363,7 +366,8 @@ int main(int argc, char **argv) {
     open_network(&w);
     make_generator(&w);
     const struct sink_options so = {.path = o.out, .format = format_kind[o.format], .quality = (int)o.quality, .video = moving ? &video : NULL,
-                                    .columns = columns, .rows = rows, .depth = 2 * w.batch};
+                                    .columns = columns, .rows = rows, .depth = 2 * w.batch,
+                                    .jobs = o.threads ? (int)o.threads : (int)cli_processors()};
     if (o.plan)
         program_print(sg2_generator_program(w.generator), stdout);
     else if (o.profile)
