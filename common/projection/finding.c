@@ -11,7 +11,9 @@ static void add_search(const struct search *s, cJSON *j) {
         cJSON_AddStringToObject(j, "inception", s->inception);
     cJSON_AddStringToObject(j, "noise", s->noise);
     cJSON_AddNumberToObject(j, "steps", (double)s->steps);
-    cJSON_AddNumberToObject(j, "seed", (double)s->seed);
+    char digits[24]; /* 64 bits, which a JSON library's double would round */
+    snprintf(digits, sizeof digits, "%lld", (long long)s->seed);
+    cJSON_AddRawToObject(j, "seed", digits);
     cJSON_AddStringToObject(j, "network", s->network);
 }
 

@@ -21,6 +21,11 @@ refuses() { # STATUS PATTERN OUT OPTIONS...
     fails_with "$1" "$2" "${cmd[@]}"
 }
 
+# first_tick RUN PID - waits until that training wrote its first line.
+first_tick() {
+    while [ ! -s "$1/stats.jsonl" ]; do kill -0 "$2" && sleep 0.01 || return 1; done
+}
+
 # The lines of stats.jsonl without what a clock or the memory decides.
 values() {
     $python - "$1/stats.jsonl" <<'PY'
@@ -106,16 +111,16 @@ PY
 }
 
 @test "stopped by a signal in mid-tick, continued with more threads, the same bytes" {
-    train whole --kimg 0.8
-    command_line parts --kimg 0.8
+    train whole --kimg 2.4
+    command_line parts --kimg 2.4
     "${cmd[@]}" &
     pid=$!
-    while [ ! -s parts/stats.jsonl ]; do sleep 0.01; done
+    first_tick parts $pid
     kill -TERM $pid
     wait $pid # exit code 0
     [ -f parts/checkpoint.safetensors ]
     run ! cmp -s whole/checkpoint.safetensors parts/checkpoint.safetensors
-    train parts --kimg 0.8 --threads 2
+    train parts --kimg 2.4 --threads 2
     cmp whole/checkpoint.safetensors parts/checkpoint.safetensors
     diff <(values whole) <(values parts)
 }
@@ -132,10 +137,10 @@ PY
 }
 
 @test "SIGUSR1 makes a snapshot and training goes on" {
-    command_line run --kimg 0.8 --snap 0
+    command_line run --kimg 2.4 --snap 0
     "${cmd[@]}" &
     pid=$!
-    while [ ! -s run/stats.jsonl ]; do sleep 0.01; done
+    first_tick run $pid
     kill -USR1 $pid
     wait $pid
     [ "$(ls run/snapshot-* | wc -l)" = 3 ]
