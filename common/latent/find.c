@@ -47,8 +47,9 @@ enum status latent_find_in_weights(const struct sg2_net *g, uint64_t mask, int c
 enum status latent_find_in_moments(struct latent_moments *m, int count, struct latent_found *f, struct error *e) {
     if (m->n < 2)
         return st_bad(e, "principal components need at least 2 latents");
+    int64_t most = m->n - 1; /* further ones would be any vectors across: n points span n - 1 dimensions */
     latent_moments_finish(m);
-    return eigenvectors(m->gram, m->dim, count, "the variance", f, e);
+    return eigenvectors(m->gram, m->dim, count < most ? count : (int)most, "the variance", f, e);
 }
 
 enum status latent_find_difference(const struct latent_groups *g, struct latent_found *f, struct error *e) {

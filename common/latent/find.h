@@ -25,8 +25,8 @@ struct latent_found {
  * layers feed no convolution. */
 enum status latent_find_in_weights(const struct sg2_net *g, uint64_t mask, int count, struct latent_found *f, struct error *e);
 
-/* The first `count` principal components (at most dim). m, to which all rows have been added, is finished and its gram overwritten.
- * ST_BAD when there are fewer than two rows. */
+/* The first `count` principal components (at most dim, and one less than there are rows). m, to which all rows have been
+ * added, is finished and its gram overwritten. ST_BAD when there are fewer than two rows. */
 enum status latent_find_in_moments(struct latent_moments *m, int count, struct latent_found *f, struct error *e);
 
 /* One direction, towards those that have the attribute: between the means, or by logistic regression. ST_BAD when the groups do not

@@ -288,6 +288,8 @@ for name in ("seeds.npy", "w-given.npy", "plus-given.npy"):
     sg2-latent mix --layers 0 plus.npy plus.npy >mixed.npy
     fails_with 1 'mixed.npy: layers of a w\+ differ' sg2-latent directions --method pca mixed.npy
     fails_with 1 'at least 2 latents' sg2-latent directions --method pca mean.npy
+    sg2-latent sample --seeds 0-2 --dim 32 | sg2-latent directions --method pca --quiet --count 9 >few.npy
+    numpy 'assert load("few.npy").shape == (2, 32)' # three points lie in a plane
 }
 
 @test "difference and logistic: two groups, by files or labels" {
