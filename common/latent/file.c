@@ -1,4 +1,5 @@
-/* file.c - see file.h. Zip by libarchive. A projection of a 1024x1024 network is 37 KB. */
+/* file.c - see file.h. Zip by libarchive. A projection of a 1024x1024 network is 37 KB, and floats hardly shrink: an archive that unpacks
+ * to very much more than itself (all zeros shrink a thousandfold) was made to fill disks. */
 #include "common/latent/file.h"
 
 #include <archive.h>
@@ -10,10 +11,13 @@
 
 #include "common/stream/npy.h"
 
+#define LATENT_ZIP_SLACK ((int64_t)64 << 20)
+#define LATENT_ZIP_RATIO 100
+
 static const char *reason(struct archive *a) { return archive_error_string(a) ? archive_error_string(a) : "damaged archive"; }
 
 /* The member under way replaces what is in f. */
-static enum status unpack(struct archive *a, FILE *f, struct error *e) {
+static enum status unpack(struct archive *a, int64_t most, FILE *f, struct error *e) {
     const void *block;
     size_t size;
     la_int64_t offset, at = 0;
@@ -21,9 +25,9 @@ static enum status unpack(struct archive *a, FILE *f, struct error *e) {
     if (fseek(f, 0, SEEK_SET) || ftruncate(fileno(f), 0))
         return st_fail(e, "temporary file: %s", strerror(errno));
     while ((r = archive_read_data_block(a, &block, &size, &offset)) == ARCHIVE_OK) {
-        if (offset != at || (la_int64_t)size > NPY_MAX_BYTES - at)
-            return st_fail(e, "an array is larger than %lld bytes", (long long)NPY_MAX_BYTES);
-        if (fwrite(block, 1, size, f) != size)
+        if (offset != at || (la_int64_t)size > most - at)
+            return st_fail(e, "an array is larger than %lld bytes", (long long)most);
+        if (size && fwrite(block, 1, size, f) != size) /* an empty block is at no address */
             return st_fail(e, "temporary file: %s", strerror(errno));
         at += (la_int64_t)size;
     }
@@ -32,7 +36,7 @@ static enum status unpack(struct archive *a, FILE *f, struct error *e) {
     return fflush(f) ? st_fail(e, "temporary file: %s", strerror(errno)) : ST_OK;
 }
 
-static enum status find_array(struct archive *a, FILE *f, struct error *e) {
+static enum status find_array(struct archive *a, int64_t most, FILE *f, struct error *e) {
     struct archive_entry *entry;
     bool found = false;
     int arrays = 0, r = ARCHIVE_OK;
@@ -44,7 +48,7 @@ static enum status find_array(struct archive *a, FILE *f, struct error *e) {
             continue;
         found = !strcmp(name, "w.npy");
         if (found || !arrays++)
-            st = unpack(a, f, e);
+            st = unpack(a, most, f, e);
     }
     if (st != ST_OK || found || arrays == 1)
         return st;
@@ -74,8 +78,10 @@ enum status latent_open(FILE **out, const char *path, struct error *e) {
     enum status st = archive_read_open_filename(a, path, 1 << 16) != ARCHIVE_OK ? st_fail(e, "%s", reason(a)) : ST_OK;
     if (st == ST_OK && !(array = tmpfile()))
         st = st_fail(e, "temporary file: %s", strerror(errno));
-    if (st == ST_OK)
-        st = find_array(a, array, e);
+    if (st == ST_OK) {
+        int64_t most = LATENT_ZIP_SLACK + LATENT_ZIP_RATIO * (int64_t)info.st_size;
+        st = find_array(a, most < NPY_MAX_BYTES ? most : NPY_MAX_BYTES, array, e);
+    }
     archive_read_free(a);
     if (st != ST_OK) {
         if (array)

@@ -219,6 +219,7 @@ np.savez_compressed('small.npz', noise=w[:1] * 0, w=w)
 np.savez('only.npz', latents=w)
 np.savez('several.npz', a=w, b=w)
 np.savez('none.npz')
+np.savez_compressed('zeros.npz', w=np.zeros((800000, 32), 'f4'))
 open('cut.npz', 'wb').write(open('projected_w.npz', 'rb').read()[:700])
 open('p.npy', 'wb').write(b'PK')
 PY
@@ -233,6 +234,7 @@ PY
     sg2-gen --quiet --network "$NET" --seeds 1 --directions d.npz --out d.png
     fails_with 1 'several.npz: 2 arrays, and none of them is w' sg2-gen --quiet --network "$NET" several.npz
     fails_with 1 'none.npz' sg2-latent info none.npz
+    fails_with 1 'zeros.npz: an array is larger than' sg2-latent info zeros.npz
     fails_with 1 'cut.npz' sg2-latent info cut.npz
     fails_with 1 'p.npy: no .npy array' sg2-latent info p.npy
     fails_with 2 'save-w w.npz: what is written is one array' sg2-gen --quiet --network "$NET" --seeds 1 --save-w w.npz
